@@ -6,16 +6,18 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from cycler import cycler
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from seglab import svg
 from seglab.labels import Labels
 
 # After Okabe and Ito, darkened where needed: every color has a contrast of at least 3:1 against
-# white and against #121212, and neighbors differ for color-blind eyes.
-CURVES = ("#0072B2", "#D55E00", "#009E73", "#C65FA5", "#A67C00", "#7F7F7F")
+# white and against #121212, and any two differ for color-blind eyes.
+CURVES = ("#0072B2", "#D55E00", "#009E73", "#C978A6", "#8050D8", "#6F6F6F")
 WIDTH = 7.0  # inches; the width of a page's text column
 COLUMNS = 4  # pictures in a row that a phone can still show
 _DARK, _PALE = "#111111", "#ffffff"
@@ -32,7 +34,7 @@ def use_style() -> None:
             "figure.facecolor": "none",
             "figure.constrained_layout.use": True,
             "axes.facecolor": "none",
-            "axes.prop_cycle": mpl.cycler(linestyle=["-", "--"]) * mpl.cycler(color=CURVES),
+            "axes.prop_cycle": cycler(linestyle=["-", "--"]) * cycler(color=CURVES),
             "axes.grid": True,
             "axes.axisbelow": True,
             "axes.spines.top": False,
@@ -170,14 +172,15 @@ def images(
     columns = max(map(len, rows))
     side = WIDTH / max(columns, 2)
     heights = [max((_aspect(picture) for picture in row), default=1) * side for row in rows]
+    grid: Any
     figure, grid = plt.subplots(
         len(rows),
         columns,
         figsize=(side * columns, sum(heights) + 0.3 * max(1, len(names)) + 0.3),
         squeeze=False,
         height_ratios=heights,
+        layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02),  # inches
     )
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)  # inches
     found: set[int] = set()
     for i, j in np.ndindex(grid.shape):
         axes = grid[i, j]
@@ -189,7 +192,7 @@ def images(
         if i < len(names) and j < len(names[i]):
             axes.set_title(names[i][j])
     if labels is not None and found:
-        _legend(figure, labels, found, min(max(3, 2 * columns), 6))
+        _legend(figure, labels, found, 3 if columns == 1 else 6)
     return figure
 
 
@@ -380,19 +383,21 @@ def _aspect(picture: Any) -> float:
     return height / width
 
 
-def _legend(figure: Figure, labels: Labels, ids: set[int], columns: int, where: str = "") -> None:
-    """Name the given classes below the figure; the hatched swatch stands for ignored pixels."""
+def _legend(figure: Figure, labels: Labels, ids: set[int], columns: int, where: Any = "") -> None:
+    """Name the given classes below the figure; a hatched swatch stands for ignored pixels."""
     swatches = [
-        Patch(facecolor=np.array(labels.colors[k]) / 255, label=labels.names[k])
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*labels.colors[k]), label=labels.names[k])
         for k in sorted(ids - {labels.ignore_index})
     ]
     if labels.ignore_index in ids:
-        gray = {"facecolor": (0.84,) * 3, "edgecolor": (0.27,) * 3, "linewidth": 0}
-        swatches.append(Patch(hatch="////////", label="ignored", **gray))
+        swatches.append(
+            Patch(facecolor="#d7d7d7", edgecolor="#464646", linewidth=0, hatch="///////")
+        )
+        swatches[-1].set_label("ignored")
     figure.legend(
         handles=swatches,
         loc=where or "outside lower center",
-        ncols=columns,
+        ncols=-(-len(ids) // -(-len(ids) // columns)),  # rows of equal length
         handlelength=1.2,
         handleheight=1.0,
         columnspacing=1.4,
