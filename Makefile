@@ -1,0 +1,120 @@
+# Semantic Segmentation, Step by Step: everything one types here.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help book test fast serve clean install \
+        style types unit chapters gpu-branches pages
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/installed
+# Third-party scripts of the pages (mathematics, sliders), fetched once, never committed.
+VENDOR := .vendor/fetched
+
+# The first Python of 3.11 or newer; another one: make PYTHON=/path/to/python3
+PYTHON = $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+    "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+
+PORT    ?= 8000
+CHAPTER ?=
+NOTEBOOKS = $(wildcard notebooks/*.ipynb)
+SITE     := _build/html
+TEST_SITE := _build/test/_build/html
+FAST_SITE := _build/fast/_build/html
+
+JUPYTER_BOOK = $(BIN)/jupyter-book build . -W -n --keep-going
+# Nothing in a chapter takes five minutes; a cell that hangs is stopped.
+NBVAL = $(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 \
+    -p no:cacheprovider -p tests.notebooks.seconds
+
+# A line that is easy to find in a long log.
+define headline
+	@printf '\n\033[1m== %s\033[0m\n' "$(1)"
+endef
+
+help:
+	@echo "make book                  set up, run every chapter, build $(SITE)"
+	@echo "make test                  set up, check everything"
+	@echo "make fast CHAPTER=04_fcn   run and show one chapter, a few steps only"
+	@echo "make serve                 read the built book at http://localhost:$(PORT)"
+	@echo "make clean                 remove what was built; .venv stays"
+
+# ---------------------------------------------------------------- set-up
+
+install: $(STAMP)
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ]; then \
+	    echo "make: Python 3.11 or newer is needed; this machine has $$(python3 --version 2>/dev/null || echo none)." >&2; exit 1; fi
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "make: '$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+$(STAMP): requirements.txt pyproject.toml | $(BIN)/python
+	$(call headline,Installing into $(VENV) (once; torch is large))
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip "setuptools>=77" wheel \
+	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt \
+	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable . \
+	  || { echo "make: a package could not be installed (see pip's words above); is there a network to the package registry?" >&2; exit 1; }
+	@touch $@
+
+# Never fails: without npm or a network the pages link to the scripts on the web instead.
+$(VENDOR): book/extension/vendor.py | $(STAMP)
+	@$(BIN)/python book/extension/vendor.py
+
+# ---------------------------------------------------------------- the book
+
+book: $(STAMP) $(VENDOR)
+	$(call headline,Running the chapters and building the book)
+	@SEGLAB_PROFILE=$${SEGLAB_PROFILE:-cpu} $(JUPYTER_BOOK) || { \
+	    echo "make: the book has errors; tracebacks of chapters are in $(SITE)/reports" >&2; exit 1; }
+	@SEGLAB_SITE=$(SITE) $(BIN)/python -m pytest -q -p no:cacheprovider tests/book/test_pages.py
+	@echo; echo "The book is in $(SITE): open $(SITE)/index.html, or type 'make serve'."
+
+fast: $(STAMP) $(VENDOR)
+	@[ -f "notebooks/$(CHAPTER).ipynb" ] || { \
+	    echo "make: say which chapter: make fast CHAPTER=NAME, one of: $(basename $(notdir $(NOTEBOOKS)))" >&2; exit 1; }
+	@SEGLAB_PROFILE=fast SEGLAB_CHAPTER=$(CHAPTER) $(JUPYTER_BOOK) --path-output _build/fast
+	@echo; echo "Open $(FAST_SITE)/notebooks/$(CHAPTER).html; only this chapter has outputs."
+
+serve: $(STAMP)
+	@[ -d $(SITE) ] || { echo "make: there is no book yet; type 'make book' first." >&2; exit 1; }
+	@echo "The book is at http://localhost:$(PORT) (stop with Ctrl-C)"
+	@$(BIN)/python -m http.server $(PORT) --bind localhost --directory $(SITE)
+
+clean:
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist *.egg-info
+	find seglab tests notebooks book -name __pycache__ -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------- the checks, in the order they run
+
+test: style types unit chapters gpu-branches pages
+	@echo; echo "Everything passed."
+
+style: $(STAMP)
+	$(call headline,Style: ruff)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check seglab tests book
+
+types: $(STAMP) | style
+	$(call headline,Types: mypy)
+	@$(BIN)/mypy
+
+unit: $(STAMP) | types
+	$(call headline,Unit tests)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --ignore=tests/book tests
+
+chapters: $(STAMP) | unit
+	$(call headline,Every chapter with its claims, profile cpu)
+	@SEGLAB_PROFILE=cpu $(NBVAL) $(NOTEBOOKS)
+
+gpu-branches: $(STAMP) | chapters
+	$(call headline,Every chapter's gpu branch, two steps)
+	@SEGLAB_PROFILE=gpu SEGLAB_STEPS=2 $(NBVAL) $(NOTEBOOKS)
+
+pages: $(STAMP) $(VENDOR) | gpu-branches
+	$(call headline,The book from clean, profile fast)
+	@rm -rf _build/test
+	@SEGLAB_PROFILE=fast $(JUPYTER_BOOK) --path-output _build/test
+	$(call headline,The pages, in a browser too)
+	@SEGLAB_SITE=$(TEST_SITE) $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/book
