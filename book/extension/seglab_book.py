@@ -88,6 +88,15 @@ def drop_unused_scripts(app: Sphinx, page: str, template: str, context: dict, do
     ]
 
 
+def read_failed_chapters_again(app: Sphinx, env, added, changed, removed) -> list[str]:
+    """Count a chapter that failed last time as changed, or a second build would call it good."""
+    reports = Path(app.outdir) / "reports"
+    failed = {report.relative_to(reports) for report in reports.rglob("*.err.log")}
+    shutil.rmtree(reports, ignore_errors=True)
+    pages = {path.as_posix().removesuffix(".err.log") for path in failed}
+    return sorted(pages & set(env.found_docs))
+
+
 def let_links_find_targets(app: Sphinx, doctree: nodes.document) -> None:
     """Accept ``page.md#target`` for every target of a page, not for its headings alone.
 
@@ -104,6 +113,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("config-inited", keep_outputs_fresh)
     app.connect("config-inited", run_one_chapter)
     app.connect("config-inited", choose_scripts)
+    app.connect("env-get-outdated", read_failed_chapters_again)
     app.connect("doctree-read", let_links_find_targets)
     app.connect("html-page-context", drop_unused_scripts, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
