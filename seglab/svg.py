@@ -168,7 +168,7 @@ def _clean(root: ElementTree.Element) -> None:
             link = element.attrib.pop(_LINK)
             element.set("href", _lighter(link) if link.startswith("data:") else "#" + link)
         if "d" in element.attrib:
-            element.set("d", re.sub(r"(\.\d\d)\d+", r"\1", " ".join(element.attrib["d"].split())))
+            element.set("d", _shorter(element.attrib["d"]))
         for name in ("style", "clip-path"):
             if name in element.attrib:
                 value = element.attrib[name].replace("url(#", "url(##")
@@ -179,6 +179,13 @@ def _clean(root: ElementTree.Element) -> None:
         element.tail = None
         if not element.tag.endswith(("text", "tspan", "title")):
             element.text = None
+
+
+def _shorter(path: str) -> str:
+    """Round the numbers of a path to 1/100 point, of a long one to 1/10."""
+    digits = 1 if len(path) > 1000 else 2
+    path = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.{digits}f}", path)
+    return re.sub(r"\.0+\b", "", " ".join(path.split()))
 
 
 def _lighter(link: str) -> str:
