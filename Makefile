@@ -28,6 +28,7 @@ JUPYTER_BOOK = $(BIN)/jupyter-book build . -W -n --keep-going
 NBVAL = $(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 \
     -p no:cacheprovider -p tests.notebooks.seconds
 
+, := ,
 # A line that is easy to find in a long log.
 define headline
 	@printf '\n\033[1m== %s\033[0m\n' "$(1)"
@@ -51,7 +52,7 @@ $(BIN)/python:
 	    echo "make: '$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 
 $(STAMP): requirements.txt pyproject.toml | $(BIN)/python
-	$(call headline,Installing into $(VENV) (once; torch is large))
+	$(call headline,Installing into $(VENV)$(,) once; torch is large)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip "setuptools>=77" wheel \
 	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt \
 	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable . \
@@ -88,7 +89,10 @@ clean:
 
 # ---------------------------------------------------------------- the checks, in the order they run
 
-test: style types unit chapters gpu-branches pages
+STAGES := style types unit chapters gpu-branches pages
+
+test: $(STAMP) $(VENDOR)
+	@for stage in $(STAGES); do $(MAKE) --no-print-directory $$stage; done
 	@echo; echo "Everything passed."
 
 style: $(STAMP)
@@ -96,25 +100,25 @@ style: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check seglab tests book
 
-types: $(STAMP) | style
+types: $(STAMP)
 	$(call headline,Types: mypy)
 	@$(BIN)/mypy
 
-unit: $(STAMP) | types
+unit: $(STAMP)
 	$(call headline,Unit tests)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --ignore=tests/book tests
 
-chapters: $(STAMP) | unit
-	$(call headline,Every chapter with its claims, profile cpu)
+chapters: $(STAMP)
+	$(call headline,Every chapter with its claims$(,) profile cpu)
 	@SEGLAB_PROFILE=cpu $(NBVAL) $(NOTEBOOKS)
 
-gpu-branches: $(STAMP) | chapters
-	$(call headline,Every chapter's gpu branch, two steps)
+gpu-branches: $(STAMP)
+	$(call headline,The gpu branch of every chapter$(,) two steps)
 	@SEGLAB_PROFILE=gpu SEGLAB_STEPS=2 $(NBVAL) $(NOTEBOOKS)
 
-pages: $(STAMP) $(VENDOR) | gpu-branches
-	$(call headline,The book from clean, profile fast)
+pages: $(STAMP) $(VENDOR)
+	$(call headline,The book from clean$(,) profile fast)
 	@rm -rf _build/test
 	@SEGLAB_PROFILE=fast $(JUPYTER_BOOK) --path-output _build/test
-	$(call headline,The pages, in a browser too)
+	$(call headline,The pages$(,) in a browser too)
 	@SEGLAB_SITE=$(TEST_SITE) $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/book
