@@ -82,7 +82,9 @@ def slider(
             alt = [[alt.format(one, two) for two in second] for one in first]
         rows = [_stack(row, list(words), second) for row, words in zip(frames, alt, strict=True)]
         size = sum(cost for _, cost in rows)
-        stack = ipywidgets.Stack(children=[row for row, _ in rows], selected_index=0)
+        stack = ipywidgets.Stack(
+            children=[row for row, _ in rows], selected_index=0, layout={"width": "100%"}
+        )
         controls = [_control(label[0], first), _control(label[1], second)]
         _link(controls[0], stack)
         for row, _ in rows:
@@ -269,7 +271,7 @@ def _stack(frames: Sequence[Any], alts: list[str], texts: list[str]) -> tuple[An
         raise ValueError(f"{len(frames)} frames, {len(texts)} values, {len(alts)} alt texts")
     pages = [_frame(frame, alt) for frame, alt in zip(frames, alts, strict=True)]
     children = [ipywidgets.HTML(page, layout={"width": "100%"}) for page in pages]
-    stack = ipywidgets.Stack(children=children, selected_index=0)
+    stack = ipywidgets.Stack(children=children, selected_index=0, layout={"width": "100%"})
     return stack, sum(len(page) for page in pages)
 
 

@@ -66,7 +66,7 @@ def show(figure: Figure | svg.Drawing, alt: str | None = None) -> None:
     figure : matplotlib.figure.Figure or Drawing
         A figure, or what a function of `seglab.diagrams` returned.
     alt : str
-        What the reader should see in it; a `Drawing` brings its own.
+        What the reader should see in it; a `Drawing` brings its own, which this replaces.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def show(figure: Figure | svg.Drawing, alt: str | None = None) -> None:
         If the alt text is empty.
     """
     if isinstance(figure, svg.Drawing):
-        drawing = figure
+        drawing = figure if alt is None else figure.described(alt)
     else:
         drawing = svg.from_figure(figure, alt or "")
         plt.close(figure)

@@ -11,7 +11,7 @@ import io
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -45,6 +45,12 @@ class Drawing:
     alt: str
     width: float
     prefix: str
+
+    def described(self, alt: str) -> "Drawing":
+        """Return the same picture with another alt text."""
+        check_alt(alt)
+        before, after = html.escape(self.alt), html.escape(alt)
+        return replace(self, svg=self.svg.replace(before, after, 2), alt=alt)
 
     def html(self) -> str:
         """Return the drawing in a box that scrolls sideways where the screen is too narrow.
