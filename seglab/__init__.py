@@ -22,6 +22,7 @@ _ROOMS = (
     "metrics",
     "models",
     "plots",
+    "records",
     "runtime",
     "training",
 )
@@ -51,9 +52,10 @@ def setup(seed: int = 0) -> Runtime:
     Runtime
         Device, profile, autocast dtype, seed and versions.
     """
-    from seglab import plots, runtime
+    from seglab import plots, records, runtime
 
     run = runtime.start(seed)
+    records.begin(run)
     plots.use_style()
     print(run)
     return run

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seglab import runtime
+from seglab import records, runtime
 from seglab.models.running import device_of
 
 _RELATIONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -94,7 +94,8 @@ def claim(text: str, left: Any, relation: str, right: Any) -> None:
     """Assert what the prose says.
 
     Under the profile ``cpu``, whose numbers the book prints, a claim that fails stops the
-    notebook. Under the others it warns, for a handful of steps proves nothing.
+    notebook. Under the others it warns, for a handful of steps proves nothing. While a record is
+    made (``seglab.records``) it warns too: the record shall say what happened.
 
     Parameters
     ----------
@@ -108,9 +109,12 @@ def claim(text: str, left: Any, relation: str, right: Any) -> None:
     if relation not in _RELATIONS:
         raise ValueError(f"relation is {relation!r}; expected one of {', '.join(_RELATIONS)}")
     numbers = f"{_shown(left)} {relation} {_shown(right)}"
-    if _RELATIONS[relation](left, right):
+    holds = bool(_RELATIONS[relation](left, right))
+    sides = {"left": float(left), "relation": relation, "right": float(right)}
+    records.note(claims=[{"text": text, **sides, "holds": holds}])
+    if holds:
         print(f"✓ {text}: {numbers}")
-    elif runtime.profile() == "cpu":
+    elif runtime.profile() == "cpu" and not records.recording():
         raise AssertionError(f"{text}: {numbers} is false")
     else:
         message = f"{text}: {numbers} does not hold under the profile {runtime.profile()!r}"

@@ -125,8 +125,12 @@ class Runtime:
 
 
 def start(seed: int = 0) -> Runtime:
-    """Seed everything and return the Runtime of this process."""
+    """Seed everything and return the Runtime of this process; ``SEGLAB_SEED`` overrides `seed`."""
     chosen = profile()
+    override = os.environ.get("SEGLAB_SEED", "")
+    if override and not override.isdigit():
+        raise ValueError(f"SEGLAB_SEED is {override!r}; expected a whole number from 0")
+    seed = int(override or seed)
     seed_everything(seed)
     where = device()
     return Runtime(

@@ -73,6 +73,9 @@ class FCN(nn.Module):
         Channels and number of convolutions of VGG's five blocks.
     hidden : int
         Channels of fc6 and fc7.
+    fc6_kernel : int
+        Side of fc6's filters: the side of the map that the classifier saw whole. Padding keeps
+        the map's size.
     norm : bool
         Batch normalization, which makes training without pretrained weights possible.
     dropout : float
@@ -91,6 +94,7 @@ class FCN(nn.Module):
             "widths": (24, 48, 96, 128, 128),
             "convs": (1, 1, 2, 2, 2),
             "hidden": 256,
+            "fc6_kernel": 3,
             "norm": True,
             "dropout": 0.1,
         },
@@ -104,6 +108,7 @@ class FCN(nn.Module):
         widths: Sequence[int] = (64, 128, 256, 512, 512),
         convs: Sequence[int] = (2, 2, 3, 3, 3),
         hidden: int = 4096,
+        fc6_kernel: int = 7,
         norm: bool = False,
         dropout: float = 0.5,
         learnt_upsampling: bool = False,
@@ -120,7 +125,9 @@ class FCN(nn.Module):
         self.stride = stride
         self.normalize = ImageNetNormalize() if normalize else nn.Identity()
         self.encoder = VGG(widths, convs, norm=norm)
-        self.fc6 = nn.Sequential(*conv_relu(widths[4], hidden, 7, norm=norm), nn.Dropout2d(dropout))
+        self.fc6 = nn.Sequential(
+            *conv_relu(widths[4], hidden, fc6_kernel, norm=norm), nn.Dropout2d(dropout)
+        )
         self.fc7 = nn.Sequential(*conv_relu(hidden, hidden, 1, norm=norm), nn.Dropout2d(dropout))
         self.score = nn.Conv2d(hidden, num_classes, 1)
         if stride <= 16:

@@ -1,0 +1,126 @@
+"""Procedural street scenes."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seglab import data
+from seglab.data import scenes
+from seglab.data.scenes import PERSON, ROAD, SKY, Scene, Scenes, Thing
+
+
+def test_items_follow_the_contract():
+    dataset = data.load("scenes", "train", length=3)
+    image, mask = dataset[0]
+    assert len(dataset) == 3
+    assert image.shape == (3, 96, 96)
+    assert image.dtype == torch.float32
+    assert 0 <= image.min() < image.max() <= 1
+    assert mask.shape == (96, 96)
+    assert mask.dtype == torch.int64
+    assert set(mask.unique().tolist()) <= set(range(dataset.labels.num_classes))
+
+
+@given(st.integers(16, 150), st.integers(16, 150), st.integers(0, 50))
+@settings(max_examples=25, deadline=None)
+def test_any_size_can_be_drawn(height, width, index):
+    image, mask = Scenes("val", size=(height, width), length=51).render(index)
+    assert image.shape == (height, width, 3)
+    assert mask.shape == (height, width)
+
+
+def test_same_seed_same_images_other_seed_or_split_others():
+    first, again = (Scenes("train", seed=4)[7] for _ in range(2))
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], Scenes("train", seed=5)[7][0])
+    assert not torch.equal(first[0], Scenes("val", seed=4)[7][0])
+
+
+def test_an_image_does_not_depend_on_how_many_there_are():
+    few, many = Scenes("train", length=8), Scenes("train", length=80)
+    assert torch.equal(few[7][0], many[7][0])
+
+
+def test_every_class_appears_and_the_rare_ones_stay_rare():
+    masks = torch.stack([mask for _, mask in Scenes("train", length=64)])
+    share = torch.bincount(masks.flatten(), minlength=6) / masks.numel()
+    assert (share > 0.005).all()
+    assert share[PERSON] < 0.03
+    assert share[[SKY, ROAD]].sum() > 0.4
+
+
+def test_twice_as_far_is_half_as_large():
+    gray = np.full(3, 0.5, np.float32)
+
+    def height_of(z):
+        thing = Thing(scenes.CAR, 0.0, z, 4.0, 4.0, gray, (0, 0))
+        _, mask = scenes.render(Scene([thing]), (400, 400))
+        rows = np.nonzero((mask == scenes.CAR).any(1))[0]
+        return rows.max() - rows.min() + 1
+
+    assert height_of(10) == pytest.approx(2 * height_of(20), abs=3)
+
+
+def test_near_things_hide_far_ones_in_whatever_order_they_are_listed():
+    gray = np.full(3, 0.5, np.float32)
+    far = Thing(scenes.BUILDING, 0.0, 30.0, 20.0, 10.0, gray, (0, 0))
+    near = Thing(scenes.BUILDING, 0.0, 10.0, 20.0, 10.0, gray, (0, 0))
+    near_car = Thing(scenes.CAR, 0.0, 8.0, 4.0, 1.5, gray, (0, 0))
+    for things in ([far, near, near_car], [near_car, near, far]):
+        _, mask = scenes.render(Scene(things), (96, 96))
+        assert (mask == scenes.CAR).sum() > 100
+    only_far = scenes.render(Scene([far]), (96, 96))[1] == scenes.BUILDING
+    both = scenes.render(Scene([far, near]), (96, 96))[1] == scenes.BUILDING
+    assert (both | ~only_far).all()
+
+
+def test_void_band_covers_exactly_the_pixels_near_another_class():
+    _, mask = Scenes("train").render(0)
+    banded = scenes.void_band(mask, 2)
+    padded = np.pad(mask, 2, mode="edge")
+    for row, column in np.ndindex(mask.shape):
+        near = padded[row : row + 5, column : column + 5]
+        expected = 255 if (near != mask[row, column]).any() else mask[row, column]
+        assert banded[row, column] == expected
+
+
+def test_void_option_ignores_boundaries_and_keeps_the_image():
+    plain, banded = Scenes("val")[3], Scenes("val", void=1)[3]
+    assert torch.equal(plain[0], banded[0])
+    ignored = banded[1] == 255
+    assert 0.02 < ignored.float().mean() < 0.4
+    assert torch.equal(plain[1][~ignored], banded[1][~ignored])
+
+
+def test_color_alone_does_not_decide():
+    """Nearest class by mean color errs often: a data set that color solves teaches nothing."""
+    pairs = [Scenes("train", length=32)[i] for i in range(32)]
+    colors = torch.stack([image for image, _ in pairs]).permute(0, 2, 3, 1).reshape(-1, 3)
+    classes = torch.stack([mask for _, mask in pairs]).flatten()
+    means = torch.stack([colors[classes == k].mean(0) for k in range(6)])
+    guess = torch.cdist(colors, means).argmin(1)
+    recall = torch.stack([(guess[classes == k] == k).float().mean() for k in range(6)])
+    assert recall.mean() < 0.6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"split": "training"}, "no split is called 'training'; there are train, val, test"),
+        ({"split": "train", "size": 3}, "size is 3"),
+        ({"split": "train", "length": 0}, "length is 0"),
+        ({"split": "train", "void": -1}, "void is -1"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Scenes(**arguments)
+
+
+def test_iteration_ends_after_the_last_image():
+    assert len(list(Scenes("val", length=2))) == 2
+    with pytest.raises(IndexError, match="image 2 of 2"):
+        Scenes("val", length=2)[2]
