@@ -28,7 +28,9 @@ JUPYTER_BOOK = $(BIN)/jupyter-book build . -W -n --keep-going
 NBVAL = $(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 \
     -p no:cacheprovider -p tests.notebooks.seconds
 
+# A comma inside $(call ...) would end the argument.
 , := ,
+
 # A line that is easy to find in a long log.
 define headline
 	@printf '\n\033[1m== %s\033[0m\n' "$(1)"

@@ -79,6 +79,27 @@ def choose_scripts(app: Sphinx, config: Config) -> None:
     config.nb_ipywidgets_js = {script: {"defer": "defer"} for script in scripts}
 
 
+def fold_quiz_code(app: Sphinx, doctree: nodes.document) -> None:
+    """Fold away the code of a quiz, which holds the answers."""
+    for cell in doctree.findall(nodes.container):
+        if cell.get("nb_element") == "cell_code" and "interactive.quiz(" in cell.astext():
+            cell["hide_mode"] = "input"
+            cell["prompt_show"] = "Show the code of this quiz, with its answers"
+            cell["prompt_hide"] = "Hide the code of this quiz"
+
+
+def keep_tagged_formulas_whole(app: Sphinx, doctree: nodes.document) -> None:
+    r"""Show a formula that has both ``\\`` and ``\tag``.
+
+    Sphinx wraps whatever has a line break into ``split``, where MathJax allows no tag.
+    """
+    for formula in doctree.findall(nodes.math_block):
+        text = formula.astext()
+        if r"\\" in text and r"\tag" in text and not formula.get("nowrap"):
+            formula.children = [nodes.Text(rf"\[{text}\]")]
+            formula["nowrap"] = True
+
+
 def drop_unused_scripts(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
     """Leave out Thebe, which Jupyter Book loads twice on every page and this book never uses."""
     context["script_files"] = [
@@ -114,6 +135,8 @@ def setup(app: Sphinx) -> dict:
     app.connect("config-inited", run_one_chapter)
     app.connect("config-inited", choose_scripts)
     app.connect("env-get-outdated", read_failed_chapters_again)
+    app.connect("doctree-read", fold_quiz_code)
+    app.connect("doctree-read", keep_tagged_formulas_whole)
     app.connect("doctree-read", let_links_find_targets)
     app.connect("html-page-context", drop_unused_scripts, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

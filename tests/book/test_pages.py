@@ -57,6 +57,12 @@ def test_every_figure_says_what_to_see(site, page):
         assert picture.get("aria-hidden") == "true" or len(text) > 10, str(picture)[:300]
 
 
+def test_code_of_a_quiz_is_folded_away(site, page):
+    for fieldset in open_page(site, page).select(".seglab-quiz"):
+        cell = fieldset.find_parent(class_="cell")
+        assert cell.select_one("details.hide .cell_input")
+
+
 def test_links_and_anchors_lead_somewhere(site, page):
     here = site / f"{page}.html"
     broken = []

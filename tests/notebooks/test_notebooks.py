@@ -102,7 +102,8 @@ def test_headings_are_in_order(path):
 def test_code_cells_fit_a_phone_and_one_idea(path):
     for source in sources(path, "code"):
         lines = source.splitlines()
-        assert len(lines) <= 24, f"{len(lines)} lines:\n{source}"
+        # A quiz is text; the book folds its code away.
+        assert len(lines) <= 24 or "interactive.quiz(" in source, f"{len(lines)} lines:\n{source}"
         assert max(map(len, lines), default=0) <= 79, source
 
 
