@@ -23,6 +23,7 @@ SITE     := _build/html
 TEST_SITE := _build/test/_build/html
 FAST_SITE := _build/fast/_build/html
 
+PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 JUPYTER_BOOK = $(BIN)/jupyter-book build . -W -n --keep-going
 # Nothing in a chapter takes five minutes; a cell that hangs is stopped.
 NBVAL = $(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 \
@@ -54,11 +55,12 @@ $(BIN)/python:
 	    echo "make: '$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 
 $(STAMP): requirements.txt pyproject.toml | $(BIN)/python
-	$(call headline,Installing into $(VENV)$(,) once; torch is large)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip "setuptools>=77" wheel \
-	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt \
-	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable . \
-	  || { echo "make: a package could not be installed (see pip's words above); is there a network to the package registry?" >&2; exit 1; }
+	$(call headline,Installing into $(VENV)$(,) once; torch is large and takes minutes)
+	@{ $(PIP) --upgrade pip "setuptools>=77" wheel \
+	  && $(PIP) --requirement requirements.txt \
+	  && $(PIP) --no-build-isolation --no-deps --editable . ; } >$(VENV)/install.log 2>&1 \
+	  || { tail -n 15 $(VENV)/install.log >&2; \
+	    echo "make: a package could not be installed; is there a network to the package registry? All of pip's words: $(VENV)/install.log" >&2; exit 1; }
 	@touch $@
 
 # Never fails: without npm or a network the pages link to the scripts on the web instead.

@@ -3,8 +3,10 @@
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import yaml
@@ -52,6 +54,25 @@ def test_the_package_pins_nothing_that_colab_brings():
     for requirement in map(Requirement, PROJECT["dependencies"]):
         operators = {bound.operator for bound in requirement.specifier}
         assert operators == {">="}, f"{requirement}: only a lower bound is allowed"
+
+
+def test_an_installation_is_complete(tmp_path):
+    source = tmp_path / "source"
+    for name in ("seglab", "book/results"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    (source / "book" / "results" / "some_run.json").write_text("{}")
+
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "pip", "wheel", *options, str(source)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+    installed = set(ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "seglab").rglob("*.py")}
+    assert modules <= installed, modules - installed
+    assert "seglab/results/some_run.json" in installed
+    assert not [name for name in installed if name.startswith(("tests", "book"))]
 
 
 def test_the_environment_is_exact():
