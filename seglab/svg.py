@@ -20,6 +20,13 @@ from PIL import Image
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 SMALLEST = 0.65  # a drawing shrinks to this share of its natural size, then its box scrolls
 
+# Marker for the end of a line: marker-end="url(##arrow)"
+ARROW = (
+    '<defs><marker id="#arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
+    'markerHeight="7" markerUnits="userSpaceOnUse" orient="auto">'
+    '<path d="M0 .8 7 4 0 7.2z"/></marker></defs>'
+)
+
 _SVG = "http://www.w3.org/2000/svg"
 _LINK = "{http://www.w3.org/1999/xlink}href"
 _shown: Counter[str] = Counter()
@@ -103,6 +110,14 @@ def drawing(body: str, alt: str, width: float, height: float, view: str | None =
         f'style="{style}"><title>{words}</title>{body.replace("##", "#" + prefix)}</svg>'
     )
     return Drawing(svg.replace('id="#', f'id="{prefix}'), alt, width, prefix)
+
+
+def text(x: float, y: float, words: str, anchor: str = "middle", size: float = 12) -> str:
+    """Return a text element in the page's color; ``y`` is its baseline."""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" text-anchor="{anchor}" '
+        f'fill="currentColor">{html.escape(words)}</text>'
+    )
 
 
 def check_alt(alt: str) -> None:
@@ -219,7 +234,7 @@ def compress(picture: Image.Image) -> tuple[str, bytes]:
     if picture.mode == "RGB" and colors is None:
         picture.save(file, "webp", quality=90, method=6, use_sharp_yuv=True)
         return "webp", file.getvalue()
-    if picture.mode == "RGB":
+    if picture.mode == "RGB" and colors:
         picture = picture.quantize(len(colors), dither=Image.Dither.NONE)
     picture.save(file, "png", optimize=True)
     return "png", file.getvalue()
