@@ -279,7 +279,7 @@ def _frame(frame: Any, alt: str) -> str:
     """Return a frame as HTML with its alt text."""
     svg.check_alt(alt)
     if isinstance(frame, svg.Drawing):
-        return frame.html()
+        return frame.described(alt).html()
     if isinstance(frame, Figure):
         page = svg.from_figure(frame, alt).html()
         plt.close(frame)

@@ -21,7 +21,15 @@ def fcn(name="fcn8s"):
 
 
 def deeplab():
-    return torchvision.models.segmentation.deeplabv3_resnet50(weights=None, weights_backbone=None)
+    with torch.device("meta"):
+        return torchvision.models.segmentation.deeplabv3_resnet50(
+            weights=None, weights_backbone=None
+        )
+
+
+def classifier(name):
+    with torch.device("meta"):
+        return torchvision.models.get_model(name)
 
 
 DRAWINGS = {

@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from seglab import interactive
+from seglab import diagrams, interactive
 from seglab.interactive import Choice, Number
 
 
@@ -66,6 +66,16 @@ def test_a_slider_is_linked_in_the_page_to_one_frame_for_each_value():
         "power 3",
     ]
     assert not plt.get_fignums()
+
+
+def test_drawings_are_frames_too_and_take_the_alt_text_of_the_slider():
+    drawings = [diagrams.convolution(7, 3, dilation=rate) for rate in (1, 2)]
+    box = interactive.slider(drawings, "rate", [1, 2], alt="dilation {}")
+    assert [
+        page.count(f"dilation {rate}") for rate, page in zip((1, 2), pages(box), strict=True)
+    ] == [2, 2]
+    ids = re.findall(r' id="([^"]+)"', "".join(pages(box)))
+    assert len(ids) == len(set(ids)) == 2
 
 
 def test_two_sliders_reach_every_frame():
