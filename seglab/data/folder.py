@@ -70,7 +70,7 @@ class Folder(Dataset):
         self.ignore_index = ignore_index
         self.images = list(_files(images).values())
         self.masks = None if masks is None else _partners(self.images, Path(masks))
-        self.labels = _labels(classes, colors) if classes or masks is not None else None
+        self.labels = make_labels(classes, colors) if classes or masks is not None else None
         self._palette = None if colors is None else _palette(colors, len(classes))
 
     def __len__(self) -> int:
@@ -241,6 +241,28 @@ def read_mask(path: PathLike, palette: dict[Color, int] | None = None) -> np.nda
     return ids
 
 
+def make_labels(classes: Sequence[str], colors: Sequence[Color] | None = None) -> Labels:
+    """Give every class its id, the position, and a color.
+
+    Parameters
+    ----------
+    classes : list of str
+        At most 255 names.
+    colors : list of (int, int, int), optional
+        RGB, 0 to 255, one per class; one more at the end stands for ignored pixels.
+    """
+    if isinstance(classes, str) or not classes:
+        raise ValueError(f"classes is {classes!r}; expected a list of names, class 0 first")
+    if len(classes) > IGNORE:
+        raise ValueError(f"{len(classes)} classes; expected at most {IGNORE}, ids 0 to 254")
+    if colors is None:
+        return Labels(tuple(classes), _spread(len(classes)))
+    if len(colors) not in (len(classes), len(classes) + 1):
+        raise ValueError(f"{len(colors)} colors for {len(classes)} classes; expected one each")
+    triples = tuple((int(r), int(g), int(b)) for r, g, b in colors)
+    return Labels(tuple(classes), triples[: len(classes)])
+
+
 def image_size(path: PathLike) -> tuple[int, int]:
     """Return height and width of an image as `read_image` gives them; decodes nothing."""
     with _opened(path) as picture:
@@ -293,19 +315,6 @@ def _partners(images: list[Path], masks: Path) -> list[Path]:
                 f"extension, but the same name)"
             )
     return [files[image.stem] for image in images]
-
-
-def _labels(classes: Sequence[str], colors: Sequence[Color] | None) -> Labels:
-    if isinstance(classes, str) or not classes:
-        raise ValueError(f"classes is {classes!r}; expected a list of names, class 0 first")
-    if len(classes) > IGNORE:
-        raise ValueError(f"{len(classes)} classes; expected at most {IGNORE}, ids 0 to 254")
-    if colors is None:
-        return Labels(tuple(classes), _spread(len(classes)))
-    if len(colors) not in (len(classes), len(classes) + 1):
-        raise ValueError(f"{len(colors)} colors for {len(classes)} classes; expected one each")
-    triples = tuple((int(r), int(g), int(b)) for r, g, b in colors)
-    return Labels(tuple(classes), triples[: len(classes)])
 
 
 def _palette(colors: Sequence[Color], num_classes: int) -> dict[Color, int]:
