@@ -27,3 +27,16 @@ def site() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no book in {folder}: `make test` builds one")
     return folder
+
+
+@pytest.fixture(scope="session")
+def self_contained(site) -> bool:
+    """Whether the book carries its mathematics and sliders; without npm it links to them."""
+    return "https://cdn.jsdelivr.net/" not in (site / "book" / "notation.html").read_text()
+
+
+@pytest.fixture
+def needs_local_scripts(self_contained) -> None:
+    """Skip what can only be seen when the scripts are part of the book."""
+    if not self_contained:
+        pytest.skip("built without npm: mathematics and sliders come from the web")

@@ -82,9 +82,8 @@ def test_links_and_anchors_lead_somewhere(site, page):
     assert not broken
 
 
+@pytest.mark.usefixtures("needs_local_scripts")
 def test_page_loads_nothing_from_the_web(site, page):
-    if not (site / "_static" / "mathjax").is_dir():
-        pytest.skip("built without npm: mathematics and sliders come from the web")
     loading = "script[src], img[src], iframe[src], source[src], video[src], link[rel=stylesheet]"
     tags = open_page(site, page).select(loading)
     targets = [tag.get("src") or tag.get("href") for tag in tags]
