@@ -107,6 +107,46 @@ def test_sliders_and_figures_are_drawn(visit, page):
     assert opened.evaluate(broken) == []
 
 
+@pytest.mark.usefixtures("needs_local_scripts")
+def test_sliders_show_another_picture(visit, chapter):
+    opened = visit(chapter)
+    for slider in opened.locator("article .seglab-slider").all():
+        handle = slider.locator(".noUi-handle").first
+        before = shown(slider)
+        handle.focus()
+        opened.keyboard.press("ArrowRight")
+        opened.wait_for_timeout(200)
+        assert shown(slider) != before, "the keyboard moved nothing"
+        track = slider.locator(".noUi-base").first.bounding_box()
+        opened.mouse.click(track["x"] + 2, track["y"] + track["height"] / 2)
+        opened.wait_for_timeout(200)
+        assert shown(slider) == before, "a click on the first value does not bring it back"
+
+
+def shown(slider):
+    """Whatever picture of a slider is visible now."""
+    visible = "e => [...e.querySelectorAll('img, svg')].filter(i => i.checkVisibility()"
+    return slider.evaluate(f"{visible} && i.closest('.widget-html')).map(i => i.outerHTML).join()")
+
+
+def test_quizzes_tell_wrong_from_right(visit, chapter):
+    quizzes = visit(chapter).locator("article .seglab-quiz")
+    for question in quizzes.locator("fieldset").all():
+        if question.locator("form").count():
+            value = question.locator("p.right").get_attribute("data-value")
+            for typed, verdict in ((value, "right"), (str(float(value) + 12345), "wrong")):
+                question.locator("input[type=text]").fill(typed)
+                question.get_by_role("button").click()
+                assert question.locator(f"p.{verdict}:visible").count() == 1
+                assert question.locator("p:visible").count() == 1
+        else:
+            for answer in question.locator("input[type=radio]").all():
+                answer.check()
+                assert question.locator("p:visible").count() == 1
+            question.locator("div:has(p.right) input").check()
+            assert question.locator("p.right:visible").count() == 1
+
+
 def test_nothing_is_wider_than_the_screen(visit, page):
     opened = visit(page)
     for width in (1280, 390):
