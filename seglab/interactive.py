@@ -189,7 +189,9 @@ def quiz(questions: Sequence[Choice | Number]) -> HTML:
             parts.append(_number(question, position, key))
         else:
             raise TypeError(f"expected Choice or Number, got {type(question).__name__}")
-    return HTML(f'<div class="seglab-quiz">{"".join(parts)}</div>')
+    # the attribute keeps JupyterLab from taking the keys for its own shortcuts
+    start = '<div class="seglab-quiz" data-lm-suppress-shortcuts="true">'
+    return HTML(f"{start}{''.join(parts)}</div>")
 
 
 _STYLE = """<style>
@@ -222,6 +224,9 @@ _CHECK = (
     "found.className+=' shown';return false"
 )
 
+# JupyterLab lets the key arrive but not submit.
+_ENTER = "if(event.key=='Enter'){event.preventDefault();this.requestSubmit()}"
+
 
 def _choice(question: Choice, position: int, key: str) -> str:
     rows = []
@@ -244,7 +249,8 @@ def _number(question: Number, position: int, key: str) -> str:
     ]
     rows.append(_explanation(question.hint, False))
     form = (
-        f'<form onsubmit="{_CHECK}"><div><label for="{key}">Your number: </label>'
+        f'<form onsubmit="{_CHECK}" onkeydown="{_ENTER}">'
+        f'<div><label for="{key}">Your number: </label>'
         f'<input type="text" inputmode="decimal" autocomplete="off" id="{key}"> '
         f'<button type="submit">Check</button></div><div role="status">{"".join(rows)}</div></form>'
     )

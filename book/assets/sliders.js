@@ -1,10 +1,15 @@
 // ipywidgets gives slider handles and play buttons no name that a screen reader could speak.
-// Load this without defer: it has to run before the theme's deferred Font Awesome, which would
-// replace the icons that the play button goes on to switch.
 (function () {
   "use strict";
 
-  window.FontAwesomeConfig = { observeMutations: false };
+  // The theme's Font Awesome would replace the icons that the play button goes on to switch:
+  // let it draw the page's own icons now, and watch for no others.
+  if (window.FontAwesome) {
+    window.FontAwesome.noAuto();
+    window.FontAwesome.dom.i2svg();
+  } else {
+    window.FontAwesomeConfig = { observeMutations: false };
+  }
 
   function nameControls() {
     document.querySelectorAll(".seglab-slider .noUi-handle").forEach(function (handle) {
