@@ -3,7 +3,7 @@
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test fast serve clean install \
+.PHONY: help book test fast record serve clean install \
         style types unit chapters gpu-branches pages
 
 VENV  := .venv
@@ -18,6 +18,7 @@ PYTHON = $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; d
 
 PORT    ?= 8000
 CHAPTER ?=
+SEED    ?=
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 SITE     := _build/html
 TEST_SITE := _build/test/_build/html
@@ -41,6 +42,7 @@ help:
 	@echo "make book                  set up, run every chapter, build $(SITE)"
 	@echo "make test                  set up, check everything"
 	@echo "make fast CHAPTER=04_fcn   run and show one chapter, a few steps only"
+	@echo "make record CHAPTER=04_fcn SEED=1   run a chapter with a seed, keep its numbers in book/results"
 	@echo "make serve                 read the built book at http://localhost:$(PORT)"
 	@echo "make clean                 remove what was built; .venv stays"
 
@@ -81,6 +83,15 @@ fast: $(STAMP) $(VENDOR)
 	    echo "make: say which chapter: make fast CHAPTER=NAME, one of: $(basename $(notdir $(NOTEBOOKS)))" >&2; exit 1; }
 	@SEGLAB_PROFILE=fast SEGLAB_CHAPTER=$(CHAPTER) $(JUPYTER_BOOK) --path-output _build/fast
 	@echo; echo "Open $(FAST_SITE)/notebooks/$(CHAPTER).html; only this chapter has outputs."
+
+# What a chapter claims and notes, for any seed, into book/results.
+record: $(STAMP)
+	@[ -f "notebooks/$(CHAPTER).ipynb" ] && [ -n "$(SEED)" ] || { \
+	    echo "make: say which: make record CHAPTER=04_fcn SEED=1" >&2; exit 1; }
+	@SEGLAB_COMMAND="make record CHAPTER=$(CHAPTER) SEED=$(SEED)" SEGLAB_SEED=$(SEED) SEGLAB_PROFILE=cpu \
+	    SEGLAB_RECORD=$(CURDIR)/book/results/$(CHAPTER)_seed$(SEED).json \
+	    $(BIN)/jupyter execute notebooks/$(CHAPTER).ipynb
+	@echo "Written: book/results/$(CHAPTER)_seed$(SEED).json"
 
 serve: $(STAMP)
 	@[ -d $(SITE) ] || { echo "make: there is no book yet; type 'make book' first." >&2; exit 1; }
