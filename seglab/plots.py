@@ -232,7 +232,9 @@ def history(histories: Any) -> Figure:
     """
     named = histories if isinstance(histories, Mapping) else {"": histories}
     scored = any(len(run.mean_ious) for run in named.values())
-    figure, grid = plt.subplots(1, 2 if scored else 1, figsize=(WIDTH, 2.8), squeeze=False)
+    figure, grid = plt.subplots(
+        1, 2 if scored else 1, figsize=(WIDTH, 2.8), squeeze=False, sharex=True
+    )
     for (name, run), color in zip(named.items(), _colors(len(named)), strict=True):
         losses = np.asarray(run.losses, dtype=float)
         if losses.size > 40:

@@ -232,7 +232,7 @@ def compress(picture: Image.Image) -> tuple[str, bytes]:
     file = io.BytesIO()
     colors = picture.getcolors(256)
     if picture.mode == "RGB" and colors is None:
-        picture.save(file, "webp", quality=90, method=6, use_sharp_yuv=True)
+        picture.save(file, "webp", quality=90, method=4, use_sharp_yuv=True)
         return "webp", file.getvalue()
     if picture.mode == "RGB" and colors:
         picture = picture.quantize(len(colors), dither=Image.Dither.NONE)
