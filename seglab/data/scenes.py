@@ -394,9 +394,10 @@ class Scenes(Dataset):
         if split not in SPLITS:
             raise ValueError(f"no split is called {split!r}; there are {', '.join(SPLITS)}")
         size = 96 if size is None else size
-        self.size = (size, size) if isinstance(size, int) else tuple(size)
-        if len(self.size) != 2 or min(self.size) < 8:
+        sides = (size, size) if isinstance(size, int) else tuple(size)
+        if len(sides) != 2 or min(sides) < 8:
             raise ValueError(f"size is {size!r}; expected a side or (height, width) from 8 pixels")
+        self.size: tuple[int, int] = sides
         self.length = SPLITS[split] if length is None else length
         if self.length < 1:
             raise ValueError(f"length is {length}; expected at least 1 image")

@@ -1,13 +1,14 @@
 """The architectures of the lecture, by name."""
 
 import inspect
+from typing import Any
 
 from torch import nn
 
 from seglab.models.fcn import FCN
 
 # name -> (class, what makes it this variant)
-_ARCHITECTURES: dict[str, tuple[type[nn.Module], dict]] = {
+_ARCHITECTURES: dict[str, tuple[Any, dict]] = {
     "fcn32s": (FCN, {"stride": 32}),
     "fcn16s": (FCN, {"stride": 16}),
     "fcn8s": (FCN, {"stride": 8}),

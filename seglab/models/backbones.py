@@ -1,7 +1,9 @@
 """Classification networks that the segmentation networks stand on."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 import torchvision
 from torch import Tensor, nn
 
@@ -65,7 +67,7 @@ def copy_convolutions(source: nn.Module, target: nn.Module) -> None:
         taker.load_state_dict(giver.state_dict())
 
 
-def imagenet(name: str) -> nn.Module:
+def imagenet(name: str) -> Any:
     """Return a torchvision classifier with its ImageNet weights.
 
     The weights come from torch's cache, or are downloaded into it.
@@ -81,8 +83,6 @@ def imagenet(name: str) -> nn.Module:
     try:
         return torchvision.models.get_model(name, weights=weights)
     except OSError as error:
-        import torch
-
         folder = f"{torch.hub.get_dir()}/checkpoints"
         raise RuntimeError(
             f"could not download the ImageNet weights of {name} ({error}). On a machine with a "

@@ -58,6 +58,9 @@ def initialize(model: nn.Module) -> None:
 class ImageNetNormalize(nn.Module):
     """Images in [0, 1] -> what networks pretrained on ImageNet expect. No parameters."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self):
         super().__init__()
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])

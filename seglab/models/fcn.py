@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from seglab.models.backbones import VGG, copy_convolutions, imagenet
@@ -138,8 +139,9 @@ class FCN(nn.Module):
             self.upsample_pool4 = enlarge(2)
         self.upsample = enlarge(stride)
         initialize(self)
-        for skip in (m for n, m in self.named_children() if n.startswith("score_")):
-            nn.init.zeros_(skip.weight)  # a skip starts silent, so FCN-16s starts as FCN-32s
+        for name, parameter in self.named_parameters():
+            if name.startswith("score_pool"):  # skips start silent: FCN-16s starts as FCN-32s
+                nn.init.zeros_(parameter)
 
     def score_map(self, images: Tensor) -> Tensor:
         """Return the scores before the last upsampling.
@@ -161,25 +163,33 @@ class FCN(nn.Module):
         height, width = images.shape[-2:]
         return self.upsample(self.score_map(images))[..., :height, :width]
 
-    def load_classifier(self, vgg16: nn.Module) -> None:
+    def load_classifier(self, vgg16: torchvision.models.VGG) -> None:
         """Take the weights of torchvision's ``vgg16``; its fully connected layers become filters.
 
         The last layer is taken too if it has as many classes as this network.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the network is no VGG, or its layers have other sizes than those here.
         """
-        linear = [m for m in vgg16.classifier.modules() if isinstance(m, nn.Linear)]
+        if not isinstance(vgg16, torchvision.models.VGG):
+            raise TypeError(f"expected torchvision's vgg16, got {type(vgg16).__name__}")
         copy_convolutions(vgg16.features, self.encoder)
-        for fc, layer in zip((self.fc6[0], self.fc7[0]), linear, strict=False):
-            _copy_linear(layer, fc)
-        if linear[2].out_features == self.score.out_channels:
-            _copy_linear(linear[2], self.score)
+        fc6, fc7, score = (m for m in vgg16.classifier if isinstance(m, nn.Linear))
+        _copy_linear(fc6, self.fc6[0])
+        _copy_linear(fc7, self.fc7[0])
+        if score.out_features == self.score.out_channels:
+            _copy_linear(score, self.score)
 
     def load_pretrained(self) -> None:
         """Load torchvision's ImageNet weights of VGG-16 (downloaded on first use)."""
         self.load_classifier(imagenet("vgg16"))
 
 
-def _copy_linear(layer: nn.Linear, conv: nn.Conv2d) -> None:
+def _copy_linear(layer: nn.Linear, conv: nn.Module) -> None:
     """Write a fully connected layer into a convolution whose filter covers the whole input."""
+    assert isinstance(conv, nn.Conv2d) and conv.bias is not None  # by construction
     if layer.weight.numel() != conv.weight.numel():
         raise ValueError(
             f"a layer of {layer.in_features} x {layer.out_features} weights does not fill filters "
@@ -187,4 +197,4 @@ def _copy_linear(layer: nn.Linear, conv: nn.Conv2d) -> None:
         )
     with torch.no_grad():
         conv.weight.copy_(layer.weight.view_as(conv.weight))
-        conv.bias.copy_(layer.bias)  # type: ignore[union-attr]
+        conv.bias.copy_(layer.bias)
