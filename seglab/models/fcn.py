@@ -189,7 +189,8 @@ class FCN(nn.Module):
 
 def _copy_linear(layer: nn.Linear, conv: nn.Module) -> None:
     """Write a fully connected layer into a convolution whose filter covers the whole input."""
-    assert isinstance(conv, nn.Conv2d) and conv.bias is not None  # by construction
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.bias is not None
     if layer.weight.numel() != conv.weight.numel():
         raise ValueError(
             f"a layer of {layer.in_features} x {layer.out_features} weights does not fill filters "
