@@ -496,11 +496,9 @@ def _overlay(image: Any, mask: Any, labels: Any) -> Any:
     side = min(40, max(11, width // 36))  # of the letters
     font = ImageFont.load_default(side)
     shares = torch.bincount(mask.flatten(), minlength=labels.num_classes) / mask.numel()
-    entries = [(k, f"{labels.names[k]} {shares[k]:.0%}") for k in shares.argsort(descending=True)]
     places, x, y = [], side, side // 2
-    for k, text in entries:
-        if shares[k] == 0:
-            break
+    for k in shares.argsort(descending=True)[: int((shares > 0).sum())].tolist():
+        text = f"{labels.names[k]} " + ("<1%" if shares[k] < 0.005 else f"{shares[k]:.0%}")
         wide = 2 * side + int(font.getlength(text))
         if x > side and x + wide > width:
             x, y = side, y + round(1.6 * side)
