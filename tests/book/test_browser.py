@@ -155,6 +155,16 @@ def test_nothing_is_wider_than_the_screen(visit, page):
     opened.set_viewport_size({"width": 1280, "height": 900})
 
 
+def test_a_wide_formula_can_be_scrolled_to_its_beginning(visit, page):
+    opened = visit(page)
+    opened.set_viewport_size({"width": 390, "height": 900})
+    lost = """() => [...document.querySelectorAll('div.math')].filter(m =>
+        [...m.children].some(c => c.getBoundingClientRect().x < m.getBoundingClientRect().x - 1)
+    ).map(m => m.textContent.trim())"""
+    assert opened.evaluate(lost) == []
+    opened.set_viewport_size({"width": 1280, "height": 900})
+
+
 def test_search_finds_a_word_of_this_book(visit, address, browser):
     page = browser.new_page()
     page.goto(f"{address}/search.html?q=segmentation", wait_until="networkidle")
