@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from seglab.models.blocks import conv_relu
+from seglab.models.blocks import conv_bn_relu, conv_relu, initialize
 
 
 class VGG(nn.Module):
@@ -24,8 +24,14 @@ class VGG(nn.Module):
         3 x 3 convolutions in each block.
     norm : bool
         Put batch normalization behind each convolution; the paper has none.
+    strides : sequence of int
+        Stride of each pooling layer. Where it is 1 instead of 2, the convolutions that follow
+        double their rate, so that their filters see what they saw before.
+    pool_kernel : int
+        Side of the pooling windows.
 
-    Shapes: (N, 3, H, W) -> five maps, the i-th (N, widths[i], H / 2^(i+1), W / 2^(i+1)).
+    Shapes: (N, 3, H, W) -> five maps, the i-th (N, widths[i], H / 2^(i+1), W / 2^(i+1)) with the
+    default strides.
     """
 
     def __init__(
@@ -34,16 +40,20 @@ class VGG(nn.Module):
         convs: Sequence[int] = (2, 2, 3, 3, 3),
         *,
         norm: bool = False,
+        strides: Sequence[int] = (2, 2, 2, 2, 2),
+        pool_kernel: int = 2,
     ):
         super().__init__()
         self.blocks = nn.ModuleList()
-        channels = 3
-        for width, count in zip(widths, convs, strict=True):
+        channels, rate = 3, 1
+        for width, count, stride in zip(widths, convs, strides, strict=True):
             layers: list[nn.Module] = []
             for _ in range(count):
-                layers += conv_relu(channels, width, norm=norm)
+                layers += conv_relu(channels, width, rate=rate, norm=norm)
                 channels = width
-            self.blocks.append(nn.Sequential(*layers, nn.MaxPool2d(2)))
+            pool = nn.MaxPool2d(pool_kernel, stride, padding=(pool_kernel - 1) // 2)
+            self.blocks.append(nn.Sequential(*layers, pool))
+            rate *= 2 // stride
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the output of each pooling layer, finest first."""
@@ -52,6 +62,163 @@ class VGG(nn.Module):
             images = block(images)
             maps.append(images)
         return maps
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut: the block of ResNet-18 and ResNet-34.
+
+    Shapes: (N, C, H, W) -> (N, width, H/stride, W/stride).
+    """
+
+    expansion = 1
+
+    def __init__(self, channels: int, width: int, stride: int, rate: int):
+        super().__init__()
+        self.conv1, self.bn1, self.relu = conv_bn_relu(channels, width, stride=stride, rate=rate)
+        self.conv2, self.bn2, _ = conv_bn_relu(width, width, rate=rate)
+        self.downsample = _shortcut(channels, width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add what the convolutions find to the shortcut."""
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return self.relu(y + self.downsample(x))
+
+
+class Bottleneck(nn.Module):
+    """1 x 1 down, 3 x 3, 1 x 1 up, beside a shortcut: the block of ResNet-50 and deeper.
+
+    The 3 x 3 convolution carries the stride, as torchvision has it; in the paper the first
+    1 x 1 does. Shapes: (N, C, H, W) -> (N, 4 width, H/stride, W/stride).
+    """
+
+    expansion = 4
+
+    def __init__(self, channels: int, width: int, stride: int, rate: int):
+        super().__init__()
+        self.conv1, self.bn1, self.relu = conv_bn_relu(channels, width, 1)
+        self.conv2, self.bn2, _ = conv_bn_relu(width, width, stride=stride, rate=rate)
+        self.conv3, self.bn3, _ = conv_bn_relu(width, 4 * width, 1)
+        self.downsample = _shortcut(channels, 4 * width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add what the convolutions find to the shortcut."""
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return self.relu(y + self.downsample(x))
+
+
+# name -> (block, blocks in each of the four stages); He et al., table 1, and a small one
+RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+    "resnet10": (BasicBlock, (1, 1, 1, 1)),
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+    "resnet101": (Bottleneck, (3, 4, 23, 3)),
+}
+
+
+class ResNet(nn.Module):
+    """The convolutional part of a residual network, with dilation in place of late strides.
+
+    He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1. Modules carry
+    torchvision's names, so that its weights can be loaded.
+
+    Parameters
+    ----------
+    name : str
+        A name of ``RESNETS``.
+    width : int
+        Channels of the stem and of the first stage before expansion; each stage doubles them.
+    output_stride : {32, 16, 8}
+        Stride of the last map. A stage whose stride is taken away multiplies its rates by it.
+    multi_grid : sequence of int
+        Factors on the rates of the last stage's blocks; the last factor serves any further ones.
+    delayed_rate : bool
+        The first block of a dilated stage keeps the rate of the stage before, as torchvision
+        has it. With bottleneck blocks this computes exactly what the strided network computes,
+        at more places; the papers dilate the whole stage.
+
+    Shapes: (N, 3, H, W) -> four maps of strides 4, 8, 16 and 32, none above ``output_stride``.
+    """
+
+    def __init__(
+        self,
+        name: str = "resnet50",
+        *,
+        width: int = 64,
+        output_stride: int = 32,
+        multi_grid: Sequence[int] = (1,),
+        delayed_rate: bool = False,
+    ):
+        super().__init__()
+        if name not in RESNETS:
+            raise ValueError(f"no backbone is called {name!r}; there are {', '.join(RESNETS)}")
+        if output_stride not in (32, 16, 8):
+            raise ValueError(f"output_stride is {output_stride}; expected 32, 16 or 8")
+        block, depths = RESNETS[name]
+        self.name = name
+        self.conv1, self.bn1, self.relu = conv_bn_relu(3, width, 7, stride=2)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        channels, reached, rate = width, 4, 1
+        self.channels = []  # of the four maps
+        stages = []
+        for stage, depth in enumerate(depths):
+            stride, before = (1 if stage == 0 else 2), rate
+            if reached * stride > output_stride:
+                stride, rate = 1, rate * stride
+            reached *= stride
+            grid = multi_grid if stage == 3 else (1,)
+            rates = [rate * grid[min(i, len(grid) - 1)] for i in range(depth)]
+            if delayed_rate:
+                rates[0] = before
+            blocks = []
+            for i, block_rate in enumerate(rates):
+                blocks.append(block(channels, width * 2**stage, 1 if i else stride, block_rate))
+                channels = width * 2**stage * block.expansion
+            stages.append(nn.Sequential(*blocks))
+            self.channels.append(channels)
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        initialize(self)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the output of each stage, finest first."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # (N, width, H/4, W/4)
+        maps = []
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+
+def load_imagenet_resnet(target: ResNet) -> None:
+    """Load torchvision's ImageNet weights into a residual network of the same name.
+
+    Raises
+    ------
+    ValueError
+        If torchvision has no such network, or one of another width.
+    RuntimeError
+        Without the file and without a network; see `imagenet`.
+    """
+    if target.name == "resnet10":
+        raise ValueError(f"torchvision has no ImageNet weights for {target.name!r}")
+    weights = imagenet(target.name).state_dict()
+    del weights["fc.weight"], weights["fc.bias"]
+    if weights["conv1.weight"].shape != target.conv1.weight.shape:
+        raise ValueError(
+            f"the ImageNet weights have a stem of {weights['conv1.weight'].shape[0]} channels, "
+            f"this {target.name} one of {target.conv1.out_channels}"
+        )
+    target.load_state_dict(weights)
+
+
+def _shortcut(channels: int, width: int, stride: int) -> nn.Module:
+    """Return what makes the input of a block as large as its output."""
+    if stride == 1 and channels == width:
+        return nn.Identity()
+    return nn.Sequential(*conv_bn_relu(channels, width, 1, stride=stride)[:2])
 
 
 def copy_convolutions(source: nn.Module, target: nn.Module) -> None:
@@ -77,9 +244,7 @@ def imagenet(name: str) -> Any:
     RuntimeError
         Without a cached file and without a network; it says which file belongs where.
     """
-    weights = torchvision.models.get_model_weights(name).DEFAULT
-    if name == "vgg16":
-        weights = weights.__class__.IMAGENET1K_V1
+    weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     try:
         return torchvision.models.get_model(name, weights=weights)
     except OSError as error:

@@ -1,5 +1,7 @@
 """Small pieces that several architectures share."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,13 +9,28 @@ from torch import Tensor, nn
 SMALLEST = 64  # pixels; below this the deepest feature maps of most networks vanish
 
 
-def conv_relu(in_channels: int, out_channels: int, kernel: int = 3, *, norm: bool = False) -> list:
+def conv_relu(
+    in_channels: int, out_channels: int, kernel: int = 3, *, rate: int = 1, norm: bool = False
+) -> list:
     """Return convolution (same padding), optional batch norm, ReLU, as a list of layers.
 
     A convolution keeps its bias even before batch norm: VGG's parameter counts include it.
     """
-    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
+    padding = rate * (kernel - 1) // 2
+    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=rate)
     return [conv, *([nn.BatchNorm2d(out_channels)] if norm else []), nn.ReLU(inplace=True)]
+
+
+def conv_bn_relu(
+    in_channels: int, out_channels: int, kernel: int = 3, *, stride: int = 1, rate: int = 1
+) -> list:
+    """Return convolution without bias (same padding), batch norm, ReLU, as a list of layers.
+
+    `rate` is the dilation: a filter of 3 x 3 then spans 2 rate + 1 pixels.
+    """
+    padding = rate * (kernel - 1) // 2
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, rate, bias=False)
+    return [conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
 
 
 def check_images(images: Tensor, channels: int = 3, smallest: int = SMALLEST) -> None:
@@ -25,6 +42,15 @@ def check_images(images: Tensor, channels: int = 3, smallest: int = SMALLEST) ->
         )
     if not images.is_floating_point():
         raise TypeError(f"expected floating-point images in [0, 1], got {images.dtype}")
+
+
+def check_batch_norm(model: nn.Module, images: Tensor) -> None:
+    """Raise in train mode on a single image: batch norm of a 1 x 1 map has nothing to average."""
+    if model.training and images.shape[0] == 1:
+        raise ValueError(
+            "got a batch of 1 image in train mode; pooling over the whole image and batch "
+            "normalization need at least 2 (or call model.eval())"
+        )
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
@@ -41,6 +67,11 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
 def upsample(scores: Tensor, factor: int) -> Tensor:
     """Enlarge by bilinear interpolation. Shapes: (N, C, H, W) -> (N, C, factor H, factor W)."""
     return F.interpolate(scores, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def resize(scores: Tensor, size: Sequence[int]) -> Tensor:
+    """Interpolate bilinearly to another size. Shapes: (N, C, h, w) -> (N, C, H, W)."""
+    return F.interpolate(scores, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def initialize(model: nn.Module) -> None:
