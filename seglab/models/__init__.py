@@ -5,13 +5,23 @@ from typing import Any
 
 from torch import nn
 
+from seglab.models.deeplab_v1 import DeepLabV1
+from seglab.models.deeplab_v2 import DeepLabV2
+from seglab.models.deeplab_v3 import DeepLabV3
+from seglab.models.deeplab_v3plus import DeepLabV3Plus
 from seglab.models.fcn import FCN
+from seglab.models.pspnet import PSPNet
 
 # name -> (class, what makes it this variant)
 _ARCHITECTURES: dict[str, tuple[Any, dict]] = {
     "fcn32s": (FCN, {"stride": 32}),
     "fcn16s": (FCN, {"stride": 16}),
     "fcn8s": (FCN, {"stride": 8}),
+    "pspnet": (PSPNet, {}),
+    "deeplabv1": (DeepLabV1, {}),
+    "deeplabv2": (DeepLabV2, {}),
+    "deeplabv3": (DeepLabV3, {}),
+    "deeplabv3plus": (DeepLabV3Plus, {}),
 }
 
 PRESETS = ("paper", "small")

@@ -13,6 +13,13 @@ PUBLISHED = {
     ("fcn32s", ("learnt_upsampling",)): 136_152_917,
     ("fcn16s", ("learnt_upsampling",)): 134_815_994,
     ("fcn8s", ("learnt_upsampling",)): 134_489_759,
+    ("pspnet", ()): 65_584_725,
+    ("pspnet", ("aux",)): 65_584_725 + 2_365_205,
+    ("deeplabv1", ()): 20_505_429,
+    ("deeplabv2", ()): 44_048_532,
+    ("deeplabv3", ()): 58_040_661,
+    ("deeplabv3", ("torchvision_compatible",)): 58_630_997,
+    ("deeplabv3plus", ()): 59_344_309,
 }
 
 
