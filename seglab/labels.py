@@ -110,3 +110,8 @@ CAMVID = Labels(
         (20, 190, 190),
     ),
 )
+
+CELLS = Labels(
+    names=("cell", "membrane"),
+    colors=((225, 215, 190), (170, 60, 40)),
+)

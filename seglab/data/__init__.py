@@ -1,4 +1,4 @@
-"""Images and their label maps: procedural scenes, public data sets, your own folders.
+"""Images and their label maps: procedural images, public data sets, your own folders.
 
 Every data set has a length, `labels`, and items ``image, mask``: float32 (3, H, W) in [0, 1] and
 int64 (H, W) with class ids, 255 where a pixel is to be ignored.
@@ -9,13 +9,19 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from seglab.data.cells import Cells
 from seglab.data.folder import Folder
-from seglab.data.public import CamVid
+from seglab.data.public import ISBI2012, CamVid
 from seglab.data.scenes import Scenes
 
 __all__ = ["DATASETS", "Folder", "load", "names"]
 
-DATASETS: dict[str, type[Dataset]] = {"scenes": Scenes, "camvid": CamVid}
+DATASETS: dict[str, type[Dataset]] = {
+    "scenes": Scenes,
+    "cells": Cells,
+    "camvid": CamVid,
+    "isbi2012": ISBI2012,
+}
 
 
 def names() -> list[str]:

@@ -11,12 +11,14 @@ from seglab.models.deeplab_v3 import DeepLabV3
 from seglab.models.deeplab_v3plus import DeepLabV3Plus
 from seglab.models.fcn import FCN
 from seglab.models.pspnet import PSPNet
+from seglab.models.unet import UNet
 
 # name -> (class, what makes it this variant)
 _ARCHITECTURES: dict[str, tuple[Any, dict]] = {
     "fcn32s": (FCN, {"stride": 32}),
     "fcn16s": (FCN, {"stride": 16}),
     "fcn8s": (FCN, {"stride": 8}),
+    "unet": (UNet, {}),
     "pspnet": (PSPNet, {}),
     "deeplabv1": (DeepLabV1, {}),
     "deeplabv2": (DeepLabV2, {}),

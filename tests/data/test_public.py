@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from seglab import data
-from seglab.data import CamVid
+from seglab.data import ISBI2012, CamVid
 
 
 @pytest.fixture
@@ -92,11 +92,73 @@ def test_a_damaged_list_is_named(small_camvid, content):
         data.load("camvid", "val", root=small_camvid)
 
 
+# ISBI 2012
+
+
+@pytest.fixture
+def small_isbi(tmp_path):
+    """Sections 0 to 19 with numbers for gray values; 20 to 29 are missing, as in some copies."""
+    rng = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for number in range(20):
+        image = np.full((12, 16), 10 * number, np.uint8)
+        mask = np.where(rng.random((12, 16)) < 0.25, 0, 255).astype(np.uint8)
+        Image.fromarray(image).save(tmp_path / "images" / f"{number}.png")
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{number}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("split", "first", "last"), [("train", 0, 14), ("val", 15, 19)])
+def test_sections_are_split_by_number(small_isbi, split, first, last):
+    dataset = data.load("isbi2012", split, root=small_isbi)
+    numbers = [round(image.max().item() * 25.5) for image, _ in dataset]
+    assert numbers == list(range(first, last + 1))
+    assert len(dataset) == last - first + 1
+
+
+def test_black_is_membrane_and_white_is_cell_not_ignored(small_isbi):
+    image, mask = data.load("isbi2012", "val", root=small_isbi)[0]
+    drawn = np.array(Image.open(small_isbi / "masks" / "15.png"))
+    assert np.array_equal(mask == 1, drawn == 0)
+    assert set(mask.unique().tolist()) == {0, 1}
+    assert image.shape == (3, 12, 16)
+    assert (image.dtype, mask.dtype) == (torch.float32, torch.int64)
+    assert data.DATASETS["isbi2012"].labels.names == ("cell", "membrane")
+
+
+def test_isbi_can_be_resized(small_isbi):
+    image, mask = data.load("isbi2012", "train", root=small_isbi, size=(6, 8))[0]
+    assert image.shape[1:] == mask.shape == (6, 8)
+    assert set(mask.unique().tolist()) <= {0, 1}
+
+
+def test_missing_sections_are_named_with_where_to_get_them(small_isbi):
+    message = r"images/20\.png is missing; test consists of sections 20 to 29.*isbi_challenge"
+    with pytest.raises(FileNotFoundError, match=message):
+        data.load("isbi2012", "test", root=small_isbi)
+    (small_isbi / "masks" / "17.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"masks/17\.png is missing"):
+        data.load("isbi2012", "val", root=small_isbi)
+    with pytest.raises(FileNotFoundError, match="give root=FOLDER"):
+        data.load("isbi2012", "val")
+
+
+def test_other_values_and_sizes_of_isbi_masks_are_named(small_isbi):
+    path = small_isbi / "masks" / "15.png"
+    Image.fromarray(np.full((12, 16), 128, np.uint8)).save(path)
+    with pytest.raises(ValueError, match=r"masks/15\.png holds 128; expected 0 for membrane"):
+        data.load("isbi2012", "val", root=small_isbi)[0]
+    Image.fromarray(np.zeros((12, 15), np.uint8)).save(path)
+    with pytest.raises(ValueError, match=r"masks/15\.png has 12 x 15 pixels, its image 12 x 16"):
+        data.load("isbi2012", "val", root=small_isbi)[0]
+
+
 # load and names
 
 
 def test_names_lists_what_load_opens():
-    assert data.names() == ["scenes", "camvid"]
+    assert data.names() == ["scenes", "cells", "camvid", "isbi2012"]
     image, mask = data.load("scenes", "val", size=(24, 32), length=2)[0]
     assert image.shape == (3, 24, 32)
     assert mask.shape == (24, 32)
@@ -109,7 +171,7 @@ def test_unknown_names_list_the_known_ones():
 
 @pytest.mark.parametrize("name", data.names())
 def test_unknown_splits_list_the_known_ones(name, tmp_path):
-    options = {"root": tmp_path} if name != "scenes" else {}
+    options = {"root": tmp_path} if hasattr(data.DATASETS[name], "source") else {}
     with pytest.raises(ValueError, match=r"no split is called 'dev'; there are train, val, test"):
         data.load(name, "dev", **options)
 
@@ -121,12 +183,13 @@ def test_unknown_options_name_the_known_ones(name):
         data.load(name, "train", sise=3)
 
 
-def test_procedural_data_has_no_root(tmp_path):
-    with pytest.raises(TypeError, match="'scenes' has no option 'root'; it has size, length"):
-        data.load("scenes", "train", root=tmp_path)
+@pytest.mark.parametrize("name", ["scenes", "cells"])
+def test_procedural_data_has_no_root(name, tmp_path):
+    with pytest.raises(TypeError, match=f"'{name}' has no option 'root'; it has size, length"):
+        data.load(name, "train", root=tmp_path)
 
 
-# The real data set
+# The real data sets
 
 
 @pytest.mark.parametrize(("split", "length"), [("train", 367), ("val", 101)])
@@ -148,3 +211,17 @@ def test_the_real_camvid_has_the_published_class_shares(camvid_root):
     assert torch.allclose(shares[:11], torch.tensor(known), atol=2.0)
     assert 2 < shares[255] < 6
     assert counts[11:255].sum() == 0
+
+
+@pytest.mark.parametrize(("split", "length"), [("train", 15), ("val", 5)])
+def test_the_real_sections_are_22_percent_membrane(isbi_root, split, length):
+    dataset = ISBI2012(split, root=isbi_root)
+    assert len(dataset) == length
+    masks = torch.stack([mask for _, mask in dataset])
+    assert masks.shape == (length, 512, 512)
+    assert masks.float().mean().item() == pytest.approx(0.22, abs=0.025)
+
+
+def test_real_membranes_are_dark(isbi_root):
+    image, mask = ISBI2012("train", root=isbi_root)[0]
+    assert image[0][mask == 1].mean() < image[0][mask == 0].mean() - 0.1
