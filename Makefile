@@ -3,7 +3,7 @@
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test fast record serve repository clean install \
+.PHONY: help book test fast record serve dist repository clean install \
         style types unit chapters gpu-branches pages
 
 VENV  := .venv
@@ -23,6 +23,9 @@ NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 SITE     := _build/html
 TEST_SITE := _build/test/_build/html
 FAST_SITE := _build/fast/_build/html
+
+VERSION  := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+EDITION  := dist/semantic-segmentation-$(VERSION)
 
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 JUPYTER_BOOK = $(BIN)/jupyter-book build . -W -n --keep-going
@@ -44,6 +47,7 @@ help:
 	@echo "make fast CHAPTER=04_fcn   run and show one chapter, a few steps only"
 	@echo "make record CHAPTER=04_fcn SEED=1   run a chapter with a seed, keep its numbers in book/results"
 	@echo "make serve                 read the built book at http://localhost:$(PORT)"
+	@echo "make dist                  pack the book into $(EDITION).zip"
 	@echo "make repository URL=https://github.com/OWNER/NAME   where this book lives, in every file"
 	@echo "make clean                 remove what was built; .venv stays"
 
@@ -98,6 +102,10 @@ serve: $(STAMP)
 	@[ -d $(SITE) ] || { echo "make: there is no book yet; type 'make book' first." >&2; exit 1; }
 	@echo "The book is at http://localhost:$(PORT) (stop with Ctrl-C)"
 	@$(BIN)/python -m http.server $(PORT) --bind localhost --directory $(SITE)
+
+# The site as one file, with a checksum.
+dist: book
+	@$(BIN)/python book/tools/archive.py $(SITE) $(EDITION).zip
 
 # The address of the repository, everywhere it stands.
 repository:
