@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from seglab.models.deconvnet import DeconvNet
 from seglab.models.deeplab_v1 import DeepLabV1
 from seglab.models.deeplab_v2 import DeepLabV2
 from seglab.models.deeplab_v3 import DeepLabV3
@@ -18,6 +19,7 @@ _ARCHITECTURES: dict[str, tuple[Any, dict]] = {
     "fcn32s": (FCN, {"stride": 32}),
     "fcn16s": (FCN, {"stride": 16}),
     "fcn8s": (FCN, {"stride": 8}),
+    "deconvnet": (DeconvNet, {}),
     "unet": (UNet, {}),
     "pspnet": (PSPNet, {}),
     "deeplabv1": (DeepLabV1, {}),

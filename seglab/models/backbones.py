@@ -64,6 +64,38 @@ class VGG(nn.Module):
         return maps
 
 
+class IndexedVGG(nn.Module):
+    """VGG that also tells where every maximum was, for decoders that unpool.
+
+    Poolings round up, as Caffe's do, so that the last row of an odd map keeps its maximum. On
+    even maps the features are those of `VGG`.
+
+    Shapes: (N, 3, H, W) -> the last map, (N, widths[-1], H/32, W/32) rounded up, and for each
+    pooling, finest first: indices, as large as the pooled map, and the (H, W) that was pooled.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (64, 128, 256, 512, 512),
+        convs: Sequence[int] = (2, 2, 3, 3, 3),
+        *,
+        norm: bool = False,
+    ):
+        super().__init__()
+        self.blocks = VGG(widths, convs, norm=norm).blocks
+        for block in self.blocks:
+            block[-1] = nn.MaxPool2d(2, ceil_mode=True, return_indices=True)  # type: ignore[operator]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, list[tuple[Tensor, torch.Size]]]:
+        """Return the last map, and what `blocks.unpool` needs to undo each pooling."""
+        places: list[tuple[Tensor, torch.Size]] = []
+        for block in self.blocks:
+            size = images.shape[-2:]  # convolutions keep it
+            images, indices = block(images)
+            places.append((indices, size))
+        return images, places
+
+
 class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions beside a shortcut: the block of ResNet-18 and ResNet-34.
 
@@ -232,6 +264,39 @@ def copy_convolutions(source: nn.Module, target: nn.Module) -> None:
         )
     for giver, taker in zip(givers, takers, strict=True):
         taker.load_state_dict(giver.state_dict())
+
+
+def copy_classifier(
+    source: nn.Module, encoder: nn.Module, fc6: nn.Module, fc7: nn.Module
+) -> nn.Linear:
+    """Copy torchvision's ``vgg16``, its fully connected layers as filters; return its last layer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the network is no VGG, or its layers have other sizes than those here.
+    """
+    if not isinstance(source, torchvision.models.VGG):
+        raise TypeError(f"expected torchvision's vgg16, got {type(source).__name__}")
+    copy_convolutions(source.features, encoder)
+    first, second, last = (m for m in source.classifier if isinstance(m, nn.Linear))
+    copy_linear(first, fc6)
+    copy_linear(second, fc7)
+    return last
+
+
+def copy_linear(layer: nn.Linear, conv: nn.Module) -> None:
+    """Write a fully connected layer into a convolution whose filter covers the whole input."""
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.bias is not None
+    if layer.weight.numel() != conv.weight.numel():
+        raise ValueError(
+            f"a layer of {layer.in_features} x {layer.out_features} weights does not fill filters "
+            f"of shape {tuple(conv.weight.shape)}; torchvision's vgg16 fits preset 'paper'"
+        )
+    with torch.no_grad():
+        conv.weight.copy_(layer.weight.view_as(conv.weight))
+        conv.bias.copy_(layer.bias)
 
 
 def imagenet(name: str) -> Any:

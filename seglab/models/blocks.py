@@ -10,13 +10,20 @@ SMALLEST = 64  # pixels; below this the deepest feature maps of most networks va
 
 
 def conv_relu(
-    in_channels: int, out_channels: int, kernel: int = 3, *, rate: int = 1, norm: bool = False
+    in_channels: int,
+    out_channels: int,
+    kernel: int = 3,
+    *,
+    rate: int = 1,
+    padding: int | None = None,
+    norm: bool = False,
 ) -> list:
-    """Return convolution (same padding), optional batch norm, ReLU, as a list of layers.
+    """Return convolution, optional batch norm, ReLU, as a list of layers.
 
-    A convolution keeps its bias even before batch norm: VGG's parameter counts include it.
+    Without a word on the padding a map keeps its size. A convolution keeps its bias even before
+    batch norm: VGG's parameter counts include it.
     """
-    padding = rate * (kernel - 1) // 2
+    padding = rate * (kernel - 1) // 2 if padding is None else padding
     conv = nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=rate)
     return [conv, *([nn.BatchNorm2d(out_channels)] if norm else []), nn.ReLU(inplace=True)]
 
@@ -72,6 +79,15 @@ def upsample(scores: Tensor, factor: int) -> Tensor:
 def resize(scores: Tensor, size: Sequence[int]) -> Tensor:
     """Interpolate bilinearly to another size. Shapes: (N, C, h, w) -> (N, C, H, W)."""
     return F.interpolate(scores, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def unpool(maxima: Tensor, indices: Tensor, size: Sequence[int]) -> Tensor:
+    """Put the maxima of 2 x 2 windows back to where they were found; all other entries are 0.
+
+    Shapes: maxima and indices (N, C, h, w), size (H, W) -> (N, C, H, W). Pooling that rounds up
+    makes one (h, w) of up to four sizes (H, W), so the size has to be remembered too.
+    """
+    return F.max_unpool2d(maxima, indices, (2, 2), (2, 2), output_size=tuple(size))
 
 
 def initialize(model: nn.Module) -> None:

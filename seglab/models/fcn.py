@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from seglab.models.backbones import VGG, copy_convolutions, imagenet
+from seglab.models.backbones import VGG, copy_classifier, copy_linear, imagenet
 from seglab.models.blocks import (
     ImageNetNormalize,
     check_images,
@@ -173,29 +173,10 @@ class FCN(nn.Module):
         TypeError, ValueError
             If the network is no VGG, or its layers have other sizes than those here.
         """
-        if not isinstance(vgg16, torchvision.models.VGG):
-            raise TypeError(f"expected torchvision's vgg16, got {type(vgg16).__name__}")
-        copy_convolutions(vgg16.features, self.encoder)
-        fc6, fc7, score = (m for m in vgg16.classifier if isinstance(m, nn.Linear))
-        _copy_linear(fc6, self.fc6[0])
-        _copy_linear(fc7, self.fc7[0])
+        score = copy_classifier(vgg16, self.encoder, self.fc6[0], self.fc7[0])
         if score.out_features == self.score.out_channels:
-            _copy_linear(score, self.score)
+            copy_linear(score, self.score)
 
     def load_pretrained(self) -> None:
         """Load torchvision's ImageNet weights of VGG-16 (downloaded on first use)."""
         self.load_classifier(imagenet("vgg16"))
-
-
-def _copy_linear(layer: nn.Linear, conv: nn.Module) -> None:
-    """Write a fully connected layer into a convolution whose filter covers the whole input."""
-    assert isinstance(conv, nn.Conv2d)
-    assert conv.bias is not None
-    if layer.weight.numel() != conv.weight.numel():
-        raise ValueError(
-            f"a layer of {layer.in_features} x {layer.out_features} weights does not fill filters "
-            f"of shape {tuple(conv.weight.shape)}; torchvision's vgg16 fits preset 'paper'"
-        )
-    with torch.no_grad():
-        conv.weight.copy_(layer.weight.view_as(conv.weight))
-        conv.bias.copy_(layer.bias)

@@ -1,4 +1,4 @@
-"""VGG and ResNet, dilated and not."""
+"""VGG and ResNet, dilated and not; VGG that remembers its maxima."""
 
 import pytest
 import torch
@@ -6,7 +6,9 @@ import torchvision
 from torch import nn
 
 from seglab.models import backbones
-from seglab.models.backbones import VGG, ResNet
+from seglab.models.backbones import VGG, IndexedVGG, ResNet
+
+NARROW = {"widths": (4, 8, 8, 16, 16), "convs": (1, 1, 2, 2, 2), "norm": True}
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,37 @@ def test_dense_vgg_computes_the_strided_one_at_more_places():
     assert dense4.shape[-2:] == (23, 31)
     with torch.no_grad():
         torch.testing.assert_close(dense5(dense4)[..., ::2, ::2], conv5(conv4))
+
+
+def test_indexed_vgg_computes_the_features_of_vgg():
+    plain, indexed = VGG(**NARROW).eval(), IndexedVGG(**NARROW).eval()
+    indexed.load_state_dict(plain.state_dict())
+    images = torch.rand(2, 3, 96, 64)
+    assert torch.equal(indexed(images)[0], plain(images)[-1])
+
+
+@pytest.mark.parametrize("size", [(64, 96), (65, 97), (67, 90)])
+def test_places_are_those_of_the_maxima(size):
+    """What lies at the remembered places of a map is the pooled map."""
+    encoder = IndexedVGG(**NARROW).eval()
+    images = torch.rand(2, 3, *size)
+    last, places = encoder(images)
+    assert [tuple(pooled) for _, pooled in places[:2]] == [size, tuple(-(-n // 2) for n in size)]
+    maps = images
+    for block, (indices, _) in zip(encoder.blocks, places, strict=True):
+        maps = block[:-1](maps)
+        maps = maps.flatten(2).gather(2, indices.flatten(2)).view(indices.shape)
+    assert torch.equal(maps, last)
+
+
+def test_no_row_of_an_odd_map_is_lost():
+    """Caffe rounds up: a maximum in the last row survives."""
+    encoder = IndexedVGG(**NARROW).eval()
+    pool = encoder.blocks[0][-1]
+    maps = torch.zeros(1, 1, 5, 5)
+    maps[..., 4, 4] = 1
+    pooled, _ = pool(maps)
+    assert torch.equal(pooled, nn.functional.pad(torch.ones(1, 1, 1, 1), (2, 0, 2, 0)))
 
 
 def test_unknown_backbone_and_stride_are_named():

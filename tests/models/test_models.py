@@ -13,6 +13,7 @@ PUBLISHED = {
     ("fcn32s", ("learnt_upsampling",)): 136_152_917,
     ("fcn16s", ("learnt_upsampling",)): 134_815_994,
     ("fcn8s", ("learnt_upsampling",)): 134_489_759,
+    ("deconvnet", ()): 251_805_653,
     ("unet", ()): 31_038_933,
     ("pspnet", ()): 65_584_725,
     ("pspnet", ("aux",)): 65_584_725 + 2_365_205,
