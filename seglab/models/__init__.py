@@ -12,6 +12,7 @@ from seglab.models.deeplab_v3 import DeepLabV3
 from seglab.models.deeplab_v3plus import DeepLabV3Plus
 from seglab.models.fcn import FCN
 from seglab.models.pspnet import PSPNet
+from seglab.models.segnet import SegNet
 from seglab.models.unet import UNet
 
 # name -> (class, what makes it this variant)
@@ -20,6 +21,7 @@ _ARCHITECTURES: dict[str, tuple[Any, dict]] = {
     "fcn16s": (FCN, {"stride": 16}),
     "fcn8s": (FCN, {"stride": 8}),
     "deconvnet": (DeconvNet, {}),
+    "segnet": (SegNet, {}),
     "unet": (UNet, {}),
     "pspnet": (PSPNet, {}),
     "deeplabv1": (DeepLabV1, {}),

@@ -14,6 +14,7 @@ PUBLISHED = {
     ("fcn16s", ("learnt_upsampling",)): 134_815_994,
     ("fcn8s", ("learnt_upsampling",)): 134_489_759,
     ("deconvnet", ()): 251_805_653,
+    ("segnet", ()): 29_455_125,
     ("unet", ()): 31_038_933,
     ("pspnet", ()): 65_584_725,
     ("pspnet", ("aux",)): 65_584_725 + 2_365_205,
