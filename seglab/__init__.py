@@ -1,8 +1,8 @@
 """seglab: the small package behind *Semantic Segmentation, Step by Step*.
 
 The rooms, from the ground up: ``runtime`` and ``labels``; ``data``, ``models``, ``losses`` and
-``metrics``; ``training`` and ``inference``; ``plots``, ``diagrams``, ``interactive`` and
-``checks``; the command ``seglab``. A room imports only from the floors below it.
+``metrics``; ``training``, ``inference`` and ``receptive_field``; ``plots``, ``diagrams``,
+``interactive`` and ``checks``; the command ``seglab``. A room imports only from the floors below.
 """
 
 from importlib import import_module
@@ -22,6 +22,7 @@ _ROOMS = (
     "metrics",
     "models",
     "plots",
+    "receptive_field",
     "records",
     "runtime",
     "training",

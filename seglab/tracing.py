@@ -5,7 +5,8 @@ blocks to draw; between the blocks every torch function is watched, so that sums
 and resizing are found wherever the model's code does them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,7 +103,7 @@ def trace(
         hooks.append(modules[name].register_forward_hook(recorder.leaver(name), with_kwargs=True))
     try:
         with recorder:
-            recorder.finish(_run(model, shape, recorder.start))
+            recorder.finish(run_on_meta(model, shape, recorder.start))
     finally:
         for hook in hooks:
             hook.remove()
@@ -212,8 +213,29 @@ class _Recorder(TorchFunctionMode):
         ]
 
 
-def _run(model: nn.Module, shape: Sequence[int], start: Any = None) -> Any:
-    """Run in evaluation mode on the meta device: shapes, but no numbers and no memory."""
+def run_on_meta(
+    model: nn.Module,
+    shape: Sequence[int],
+    start: Callable[[Tensor], None] | None = None,
+    watch: AbstractContextManager | None = None,
+) -> Any:
+    """Run in evaluation mode on the meta device: shapes, but no numbers and no memory.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Takes images (N, C, H, W); stays as it is.
+    shape : (C, H, W)
+        Size of the image.
+    start : function, optional
+        Is handed the image before the run.
+    watch : context manager, optional
+        Surrounds the run.
+
+    Returns
+    -------
+    What the model returned.
+    """
     state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
     images = torch.empty(1, *shape, device="meta")
@@ -223,7 +245,8 @@ def _run(model: nn.Module, shape: Sequence[int], start: Any = None) -> Any:
         with torch.no_grad():
             if start is not None:
                 start(images)
-            return torch.func.functional_call(model, meta, (images,))
+            with watch or nullcontext():
+                return torch.func.functional_call(model, meta, (images,))
     finally:
         for module, training in modes.items():
             module.training = training
@@ -260,7 +283,7 @@ def _calls(model: nn.Module, shape: Sequence[int]) -> dict[str, _Call]:
 
     hooks = [module.register_forward_hook(noting(name)) for name, module in model.named_modules()]
     try:
-        _run(model, shape)
+        run_on_meta(model, shape)
     finally:
         for hook in hooks:
             hook.remove()
