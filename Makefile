@@ -3,7 +3,7 @@
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test fast record serve dist repository clean install \
+.PHONY: help book test fast record serve pdf dist repository clean install \
         style types unit chapters gpu-branches pages
 
 VENV  := .venv
@@ -47,6 +47,7 @@ help:
 	@echo "make fast CHAPTER=04_fcn   run and show one chapter, a few steps only"
 	@echo "make record CHAPTER=04_fcn SEED=1   run a chapter with a seed, keep its numbers in book/results"
 	@echo "make serve                 read the built book at http://localhost:$(PORT)"
+	@echo "make pdf                   print the book into $(EDITION).pdf"
 	@echo "make dist                  pack the book into $(EDITION).zip"
 	@echo "make repository URL=https://github.com/OWNER/NAME   where this book lives, in every file"
 	@echo "make clean                 remove what was built; .venv stays"
@@ -104,6 +105,10 @@ serve: $(STAMP)
 	@[ -d $(SITE) ] || { echo "make: there is no book yet; type 'make book' first." >&2; exit 1; }
 	@echo "The book is at http://localhost:$(PORT) (stop with Ctrl-C)"
 	@$(BIN)/python -m http.server $(PORT) --bind localhost --directory $(SITE)
+
+# The book on paper; needs Chromium.
+pdf: book
+	@$(BIN)/python book/tools/pdf.py $(SITE) $(EDITION).pdf
 
 # The site as one file, with a checksum.
 dist: book

@@ -35,7 +35,7 @@ def self_contained(site) -> bool:
     return "https://cdn.jsdelivr.net/" not in (site / "book" / "notation.html").read_text()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def needs_local_scripts(self_contained) -> None:
     """Skip what can only be seen when the scripts are part of the book."""
     if not self_contained:
