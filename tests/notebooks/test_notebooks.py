@@ -155,3 +155,7 @@ def test_internal_links_lead_somewhere(path):
         if anchor and page.name == "references.md":
             entries = re.findall(r"^@\w+\{(\w+),", (ROOT / "book/references.bib").read_text(), re.M)
             assert anchor in entries, f"{target}: not in references.bib"
+        if anchor and page.name == "glossary.md":
+            terms = re.findall(r"^(\w.*)\n  ", page.read_text(), re.M)
+            known = {f"term-{term.replace(' ', '-')}" for term in terms}
+            assert anchor in known, f"{target}: no such term"
