@@ -241,6 +241,7 @@ def train(
         "seed": seed,
         "hardware": runtime.processor(),
         "dtype": str(runtime.autocast_dtype(device)).removeprefix("torch."),
+        "date": runtime.today(),
         "versions": runtime.versions(),
         "steps": len(history.steps),
         "seconds": {"train": history.seconds, "evaluate": seconds},
@@ -297,6 +298,7 @@ def evaluate(
             "data": {"name": data, "split": split, "images": len(dataset)},
             "size": list(size) if size else None,
             "hardware": runtime.processor(),
+            "date": runtime.today(),
             "versions": runtime.versions(),
             "scores": scores.as_dict(),
         }

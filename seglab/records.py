@@ -7,6 +7,7 @@ it checks, and every value it notes, is written to FILE.
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from seglab import runtime
 _PACKAGE = Path(__file__).parent
 # Inside an installed package, or beside it in a checkout.
 FOLDERS = (_PACKAGE / "results", _PACKAGE.parent / "book" / "results")
+
+_begun = time.monotonic()
 
 
 def names() -> list[str]:
@@ -49,11 +52,15 @@ def recording() -> Path | None:
 
 
 def note(**values: Any) -> None:
-    """Add values to the record, if one is being made; lists grow, everything else is replaced."""
+    """Add values to the record, if one is being made; lists grow, everything else is replaced.
+
+    ``seconds`` is the time from the beginning of the run to its last note.
+    """
     path = recording()
     if path is None:
         return
     record = json.loads(path.read_text()) if path.exists() else {}
+    record["seconds"] = round(time.monotonic() - _begun)
     for name, value in values.items():
         if isinstance(value, list) and isinstance(record.get(name), list):
             value = record[name] + value
@@ -65,12 +72,15 @@ def note(**values: Any) -> None:
 
 def begin(run: runtime.Runtime) -> None:
     """Start the record anew with what a result depends on."""
+    global _begun
     path = recording()
     if path is not None:
+        _begun = time.monotonic()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         note(
             command=os.environ.get("SEGLAB_COMMAND", ""),
+            date=runtime.today(),
             profile=run.profile,
             seed=run.seed,
             dtype=str(run.dtype).removeprefix("torch."),

@@ -5,6 +5,7 @@ import os
 import platform
 import random
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import numpy as np
@@ -64,6 +65,11 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def today() -> str:
+    """Return the date in UTC, year first; results carry it."""
+    return datetime.now(UTC).date().isoformat()
 
 
 def processor() -> str:

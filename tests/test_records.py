@@ -20,6 +20,8 @@ def test_record_says_what_the_result_depends_on(record):
     found = json.loads(record.read_text())
     assert found["seed"] == 7
     assert found["profile"] == "cpu"
+    assert found["date"] == runtime.today()
+    assert 0 <= found["seconds"] < 60
     assert found["versions"]["torch"] == runtime.versions()["torch"]
 
 

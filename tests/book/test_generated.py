@@ -155,6 +155,22 @@ def test_a_recorded_run_without_the_score_of_a_sheet_is_an_error(recorded):
         sheets.seeds({"title": "FCN-8s", "chapter": "04_fcn"})
 
 
+def test_a_recorded_training_is_on_the_sheet_of_its_architecture(recorded):
+    training = {
+        "model": {"name": "fcn8s", "preset": "small"},
+        "data": {"name": "camvid", "size": [180, 240]},
+        "seconds": {"train": 480.1, "evaluate": 2},
+        "scores": {"mean_iou": 0.551},
+        "hardware": "a processor",
+    }
+    evaluation = {key: training[key] for key in ("model", "scores", "hardware")}
+    recorded({"training": training, "evaluation": evaluation, "claims": {"seconds": 12}})
+    assert sheets.long_runs("fcn8s") == [
+        "mean IoU 55.1 on camvid, 180 x 240, preset small, 8 minutes of training on a processor"
+    ]
+    assert sheets.long_runs("fcn16s") == []
+
+
 def test_the_figure_says_in_words_what_it_shows():
     figure = sheets.model_figure()
     assert "FCN-8s 134 million and 111 billion" in figure

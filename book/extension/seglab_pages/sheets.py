@@ -123,17 +123,18 @@ def percent(shares: list[float]) -> str:
 
 
 def long_runs(name: str) -> list[str]:
-    """Describe the recorded trainings of an architecture on its own, outside of its chapter."""
+    """Describe the recorded runs of ``seglab train`` with an architecture."""
     lines = []
-    for record_name in records.names():
-        record = records.load(record_name)
-        model = record.get("model")
-        if isinstance(model, dict) and model.get("name") == name and "scores" in record:
+    for record in map(records.load, records.names()):
+        model, seconds = record.get("model"), record.get("seconds")
+        if not (isinstance(model, dict) and isinstance(seconds, dict)):
+            continue  # a chapter, an evaluation, a measurement
+        if model["name"] == name:
             height, width = record["data"]["size"]
             lines.append(
-                f"{percent([record['scores']['mean_iou']])} on {record['data']['name']} at "
-                f"{height} x {width}, preset {model['preset']}, "
-                f"{record['seconds']['train'] / 60:.0f} minutes of training, {record['hardware']}"
+                f"mean IoU {percent([record['scores']['mean_iou']])} "
+                f"on {record['data']['name']}, {height} x {width}, preset {model['preset']}, "
+                f"{seconds['train'] / 60:.0f} minutes of training on {record['hardware']}"
             )
     return lines
 
@@ -171,7 +172,7 @@ def loss_table() -> str:
     """List the losses, one a row."""
     rows = ["| | year | what it is for | chapter |", "|---|---|---|---|"]
     for name, fact in facts()["losses"].items():
-        purpose = fact["purpose"].split(". ")[0].rstrip(".")
+        purpose = fact["purpose"].split(". ")[0]
         rows.append(
             f"| [{fact['title']}](#loss-{name}) | {year(fact['paper'])} | {purpose} "
             f"| {link(fact['chapter'])} |"
@@ -245,7 +246,7 @@ def _ours(fact: dict[str, Any]) -> list[str]:
     if not found:
         return []
     settings = records.load(f"{fact['chapter']}_seed{found[0][0]}").get("settings", {})
-    how = "".join(f", {name} {value}" for name, value in settings.items())
+    how = "".join(f"; {name} {value}" for name, value in settings.items())
     which = f"seed{'s' * (len(found) > 1)} {', '.join(str(seed) for seed, _ in found)}"
     return [f"mean IoU {percent([share for _, share in found])} in the chapter ({which}{how})"]
 
@@ -267,6 +268,7 @@ def model_figure() -> str:
             low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
             axes.set(xlabel=label, xscale="log", xlim=(10**low, 10**high))
             axes.xaxis.set_major_formatter("{x:,.0f}")
+            axes.xaxis.set_minor_formatter("")
         grid[0].set_yticks(range(len(names)), titles)
         grid[0].set_ylim(len(names) - 0.5, -0.5)
     words = "; ".join(

@@ -20,7 +20,7 @@ def environment() -> str:
         "processor": runtime.processor(),
         **runtime.versions(),
     }
-    return _table(["", ""], [[name, value] for name, value in rows.items()])
+    return "{.facts}\n" + "\n".join(f"{name}\n: {value}\n" for name, value in rows.items())
 
 
 def commit() -> str:
