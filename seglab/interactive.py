@@ -1,8 +1,9 @@
 """Sliders and quizzes that work in a page without a kernel, offline and by keyboard.
 
-Sliders are core ipywidgets that are linked in the browser. Quizzes are plain HTML with a few
-lines of style and script: jupyterquiz (2.9.6) adds 30 kB of script to each quiz, fetches MathJax
-from a server where the page has none, and its answers cannot be reached by keyboard.
+Sliders are core ipywidgets that are linked in the browser, or by the kernel in Colab. Quizzes are
+plain HTML with a few lines of style and script: jupyterquiz (2.9.6) adds 30 kB of script to each
+quiz, fetches MathJax from a server where the page has none, and its answers cannot be reached by
+keyboard.
 """
 
 import base64
@@ -17,6 +18,7 @@ from typing import Any
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
+import traitlets
 from IPython.display import HTML
 from matplotlib.figure import Figure
 from PIL import Image
@@ -25,6 +27,27 @@ from seglab import svg
 
 BUDGET = 400_000  # bytes that one slider may add to a page
 SIDE = 384  # CSS pixels; smaller arrays are magnified to this width
+
+
+class _KernelStack(ipywidgets.Box):
+    """The Stack that ipywidgets 7 does not have: here the kernel swaps the visible child."""
+
+    selected_index = traitlets.Int()
+
+    def __init__(self, children: Sequence[Any], **options: Any):
+        self.pages = tuple(children)
+        super().__init__(children=self.pages[:1], **options)
+
+    @traitlets.observe("selected_index")
+    def _turn(self, change: Any) -> None:
+        self.children = (self.pages[change["new"]],)
+
+
+# Colab has ipywidgets 7, a kernel at all times, and a history of links that fail in its pages.
+if hasattr(ipywidgets, "Stack"):
+    _Stack, _join = ipywidgets.Stack, ipywidgets.jslink
+else:
+    _Stack, _join = _KernelStack, ipywidgets.link
 
 
 def slider(
@@ -82,9 +105,7 @@ def slider(
             alt = [[alt.format(one, two) for two in second] for one in first]
         rows = [_stack(row, list(words), second) for row, words in zip(frames, alt, strict=True)]
         size = sum(cost for _, cost in rows)
-        stack = ipywidgets.Stack(
-            children=[row for row, _ in rows], selected_index=0, layout={"width": "100%"}
-        )
+        stack = _Stack([row for row, _ in rows], selected_index=0, layout={"width": "100%"})
         controls = [_control(label[0], first), _control(label[1], second)]
         _link(controls[0], stack)
         for row, _ in rows:
@@ -98,7 +119,7 @@ def slider(
     if play:
         last = len(controls[0].options) - 1
         button = ipywidgets.Play(min=0, max=last, interval=700, show_repeat=False)
-        ipywidgets.jslink((button, "value"), (controls[0], "index"))
+        _join((button, "value"), (controls[0], "index"))
         controls[0] = ipywidgets.HBox([button, controls[0]], layout={"flex_flow": "row wrap"})
     box = ipywidgets.VBox([*controls, stack])
     box.add_class("seglab-slider")
@@ -277,7 +298,7 @@ def _stack(frames: Sequence[Any], alts: list[str], texts: list[str]) -> tuple[An
         raise ValueError(f"{len(frames)} frames, {len(texts)} values, {len(alts)} alt texts")
     pages = [_frame(frame, alt) for frame, alt in zip(frames, alts, strict=True)]
     children = [ipywidgets.HTML(page, layout={"width": "100%"}) for page in pages]
-    stack = ipywidgets.Stack(children=children, selected_index=0, layout={"width": "100%"})
+    stack = _Stack(children, selected_index=0, layout={"width": "100%"})
     return stack, sum(len(page) for page in pages)
 
 
@@ -321,4 +342,4 @@ def _control(label: str, texts: list[str]) -> Any:
 
 
 def _link(control: Any, stack: Any) -> None:
-    ipywidgets.jslink((control, "index"), (stack, "selected_index"))
+    _join((control, "index"), (stack, "selected_index"))

@@ -98,6 +98,19 @@ def test_a_play_button_moves_the_slider():
     assert (button, "value") in [link.source for link in links_of(box)]
 
 
+def test_with_the_widgets_of_colab_the_kernel_turns_the_pages(monkeypatch):
+    monkeypatch.setattr(interactive, "_Stack", interactive._KernelStack)
+    monkeypatch.setattr(interactive, "_join", ipywidgets.link)
+    frames = [[blocks(3 * i + j) for j in range(3)] for i in range(2)]
+    alts = [[f"{i} {j}" for j in range(3)] for i in range(2)]
+    box = interactive.slider(frames, ("a", "b"), [[0, 1], [0, 1, 2]], alt=alts)
+    first, second, _ = box.children
+    for i, j in ((0, 0), (0, 2), (1, 2), (1, 1), (0, 1)):
+        first.index, second.index = i, j
+        (page,) = pages(box)
+        assert f'alt="{i} {j}"' in page
+
+
 def test_only_core_widgets_are_used():
     box = interactive.slider([blocks()] * 2, "step", [0, 1], alt="{}", play=True)
     modules = {widget._model_module for widget in walk(box)}
