@@ -52,8 +52,198 @@ def cross_entropy(
     return _weighted_mean(per_pixel, _per_class(weight, log_p, "weight")[target] * valid)
 
 
+def weighted_cross_entropy(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    beta: float | torch.Tensor | None,
+    *,
+    ignore_index: int = 255,
+) -> torch.Tensor:
+    """Cross entropy in which the positives count beta times.
+
+    Binary: -(beta y log p + (1 - y) log(1 - p)), divided by the number of valid pixels; beta > 1
+    raises recall, beta < 1 precision. K classes: the pixels of class c count beta[c] times, and
+    the sum is divided by the sum of the weights. Source: the lecture's WCE, with p for the
+    probability of the foreground.
+
+    Parameters
+    ----------
+    logits, target, ignore_index
+        As in `cross_entropy`.
+    beta : float, (K,) tensor or None
+        A number for binary logits, a tensor for K classes, not negative; None is plain cross
+        entropy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `cross_entropy`, and for a beta of the wrong kind.
+    """
+    log_p, target, valid = _log_probabilities(logits, target, ignore_index)
+    weight = _class_weights(beta, logits, log_p, "beta", negatives=lambda b: torch.ones_like(b))
+    counted = valid.to(log_p.dtype)
+    per_pixel = -_of_true_class(log_p, target)
+    if logits.shape[1] == 1:
+        return _weighted_mean(per_pixel * weight[target], counted)
+    return _weighted_mean(per_pixel, weight[target] * counted)
+
+
+def balanced_cross_entropy(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    beta: float | torch.Tensor | None = None,
+    *,
+    ignore_index: int = 255,
+) -> torch.Tensor:
+    """Cross entropy in which positives count beta and negatives 1 - beta.
+
+    Binary: -(beta y log p + (1 - beta)(1 - y) log(1 - p)); K classes: the pixels of class c count
+    beta[c]. Divided by the number of valid pixels. Source: the lecture's BCE; Xie and Tu,
+    "Holistically-Nested Edge Detection", ICCV 2015, equation 2.
+
+    Parameters
+    ----------
+    logits, target, ignore_index
+        As in `cross_entropy`.
+    beta : float, (K,) tensor or None
+        A number in [0, 1] for binary logits, a tensor for K classes. By default 1 minus the share
+        of a class among the valid pixels of the batch; for binary logits the share of negatives.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `cross_entropy`, and for a beta of the wrong kind.
+    """
+    log_p, target, valid = _log_probabilities(logits, target, ignore_index)
+    if beta is None:
+        counts = torch.bincount(target[valid], minlength=log_p.shape[1]).to(log_p)
+        weight = 1 - counts / counts.sum().clamp(min=1)
+    else:
+        weight = _class_weights(beta, logits, log_p, "beta", negatives=lambda b: 1 - b)
+    per_pixel = -_of_true_class(log_p, target) * weight[target]
+    return _weighted_mean(per_pixel, valid.to(log_p.dtype))
+
+
+def focal(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    gamma: float = 2.0,
+    alpha: float | torch.Tensor | None = None,
+    ignore_index: int = 255,
+) -> torch.Tensor:
+    """(1 - p)^gamma (-log p) of the true class, averaged over the valid pixels.
+
+    Easy pixels, whose true class has p near 1, count next to nothing. gamma = 0 is cross entropy,
+    with alpha balanced cross entropy. K classes share a softmax. Source: Lin et al., "Focal Loss
+    for Dense Object Detection", ICCV 2017, equation 5.
+
+    Parameters
+    ----------
+    logits, target, ignore_index
+        As in `cross_entropy`.
+    gamma : float
+        At least 0.
+    alpha : float, (K,) tensor or None
+        For binary logits a number in [0, 1]: positives count alpha, negatives 1 - alpha. For K
+        classes a tensor of weights. None: all count 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `cross_entropy`, and for an impossible gamma or alpha.
+    """
+    if not gamma >= 0:
+        raise ValueError(f"gamma is {gamma!r}; expected a number from 0")
+    log_p, target, valid = _log_probabilities(logits, target, ignore_index)
+    weight = _class_weights(alpha, logits, log_p, "alpha", negatives=lambda a: 1 - a)
+    per_pixel = -_of_true_class(log_p, target) * weight[target]
+    if gamma > 0:
+        # log(1 - p) from the other classes: exact for p near 1, and its gradient never NaN
+        others = log_p.scatter(1, target[:, None], -torch.inf).logsumexp(dim=1)
+        per_pixel = per_pixel * (gamma * others).exp()
+    return _weighted_mean(per_pixel, valid.to(log_p.dtype))
+
+
+def dice(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    smooth: float = 1.0,
+    squared: bool = False,
+    per_image: bool = False,
+    ignore_index: int = 255,
+) -> torch.Tensor:
+    """1 - (2 TP + smooth) / (P + G + smooth), averaged over the classes.
+
+    TP sums the probability p of a class over its true pixels, P sums p over all valid pixels, G
+    counts the true ones. Source: Milletari et al., "V-Net", 3DV 2016 (with squares); the
+    lecture's DL with smooth = 1.
+
+    Parameters
+    ----------
+    logits, target, ignore_index
+        As in `cross_entropy`. Binary logits: the foreground alone is scored, not the background.
+    smooth : float
+        At least 0. A class that is neither there nor predicted costs nothing, with smooth = 0 too.
+    squared : bool
+        Sum p^2 in the denominator instead of p.
+    per_image : bool
+        Score every image and average, instead of one score for the sums over the batch; images
+        without a valid pixel do not count.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `cross_entropy`, and for a negative smooth.
+    """
+    _check_smooth(smooth)
+    overlap, predicted, true, counts = _sums(logits, target, ignore_index, per_image, squared)
+    return _overlap_loss(2 * overlap + smooth, predicted + true + smooth, counts)
+
+
+def tversky(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    beta: float = 0.5,
+    smooth: float = 1.0,
+    per_image: bool = False,
+    ignore_index: int = 255,
+) -> torch.Tensor:
+    """1 - (TP + s/2) / (TP + beta FP + (1 - beta) FN + s/2), averaged over the classes.
+
+    beta weighs false positives; a small beta punishes what was missed. beta = 1/2 is Dice.
+    Source: Salehi et al., "Tversky Loss Function for Image Segmentation", MLMI 2017; the
+    lecture's form with a single beta.
+
+    Parameters
+    ----------
+    logits, target, smooth, per_image, ignore_index
+        As in `dice`.
+    beta : float
+        From 0 to 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dice`, and for a beta outside [0, 1].
+    """
+    if not 0 <= beta <= 1:
+        raise ValueError(f"beta is {beta!r}; expected a number from 0 to 1")
+    _check_smooth(smooth)
+    overlap, predicted, true, counts = _sums(logits, target, ignore_index, per_image)
+    mistakes = beta * (predicted - overlap) + (1 - beta) * (true - overlap)
+    return _overlap_loss(overlap + smooth / 2, overlap + mistakes + smooth / 2, counts)
+
+
 _LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "cross_entropy": cross_entropy,
+    "weighted_cross_entropy": weighted_cross_entropy,
+    "balanced_cross_entropy": balanced_cross_entropy,
+    "focal": focal,
+    "dice": dice,
+    "tversky": tversky,
 }
 
 
@@ -125,12 +315,81 @@ def _of_true_class(values: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return values.gather(1, target[:, None]).squeeze(1)
 
 
-def _per_class(values: torch.Tensor, log_p: torch.Tensor, name: str) -> torch.Tensor:
+def _per_class(values: object, log_p: torch.Tensor, name: str) -> torch.Tensor:
     """Check that there is one value a class, and bring it to the device and type of log_p."""
     if not isinstance(values, torch.Tensor) or values.shape != log_p.shape[1:2]:
         given = tuple(values.shape) if isinstance(values, torch.Tensor) else repr(values)
         raise ValueError(f"{name} must be a tensor of shape ({log_p.shape[1]},), got {given}")
     return values.to(log_p)
+
+
+def _class_weights(
+    given: float | torch.Tensor | None,
+    logits: torch.Tensor,
+    log_p: torch.Tensor,
+    name: str,
+    *,
+    negatives: Callable[[torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    """Return the weight of every class, (K,): all 1 for None.
+
+    A number belongs to the positives of binary logits; `negatives` gives the background's weight.
+    """
+    if given is None:
+        return log_p.new_ones(log_p.shape[1])
+    if logits.shape[1] > 1:
+        return _per_class(given, log_p, name)
+    positive = torch.as_tensor(given, dtype=log_p.dtype, device=log_p.device)
+    if positive.ndim != 0:
+        shape = tuple(positive.shape)
+        raise ValueError(f"{name} must be a number for binary logits, got shape {shape}")
+    both = torch.stack([negatives(positive), positive])
+    if not (both >= 0).all():
+        raise ValueError(f"{name} is {given}: no class may have a negative weight")
+    return both
+
+
+def _sums(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    ignore_index: int,
+    per_image: bool,
+    squared: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return what overlap losses are made of, summed over the batch or over every image.
+
+    Returns
+    -------
+    overlap, predicted, true : torch.Tensor
+        (G, K): p over the true pixels, p (or its square) over all valid ones, the number of true
+        ones; G = N images or 1, K = 1 for binary logits.
+    counts : torch.Tensor
+        (G,) bool: whether there is any valid pixel.
+    """
+    log_p, target, valid = _log_probabilities(logits, target, ignore_index)
+    first = 1 if logits.shape[1] == 1 else 0  # binary: the foreground alone
+    classes = torch.arange(first, log_p.shape[1], device=log_p.device)[:, None, None]
+    truth = ((target[:, None] == classes) & valid[:, None]).to(log_p)  # (N, K, H, W)
+    p = log_p[:, first:].exp() * valid[:, None]
+    over = (2, 3) if per_image else (0, 2, 3)
+    sums = [(p * truth).sum(over), (p * p if squared else p).sum(over), truth.sum(over)]
+    counts = valid.any(2).any(1) if per_image else valid.any()[None]
+    overlap, predicted, true = (part if per_image else part[None] for part in sums)
+    return overlap, predicted, true, counts
+
+
+def _overlap_loss(
+    numerator: torch.Tensor, denominator: torch.Tensor, counts: torch.Tensor
+) -> torch.Tensor:
+    """Mean of 1 - numerator / denominator over classes and counted groups; 0 where both are 0."""
+    some = denominator > 0
+    ratio = numerator / denominator.where(some, 1)
+    return _weighted_mean((1 - ratio.where(some, 1)).mean(1), counts.to(ratio))
+
+
+def _check_smooth(smooth: float) -> None:
+    if not smooth >= 0:
+        raise ValueError(f"smooth is {smooth!r}; expected a number from 0")
 
 
 def _weighted_mean(per_pixel: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
