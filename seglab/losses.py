@@ -269,6 +269,24 @@ def _log_probabilities(
     log_p : torch.Tensor
         (N, K, H, W) log probabilities, K = 2 for binary logits; float32 or float64. No gradient
         reaches the logits of ignored pixels.
+    target, valid : torch.Tensor
+        As `_checked` returns them.
+    """
+    logits, target, valid = _checked(logits, target, ignore_index)
+    if logits.shape[1] == 1:
+        return F.logsigmoid(torch.cat([-logits, logits], dim=1)), target, valid
+    return F.log_softmax(logits, dim=1), target, valid
+
+
+def _checked(
+    logits: torch.Tensor, target: torch.Tensor, ignore_index: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Check the arguments of a loss and cut off what is ignored.
+
+    Returns
+    -------
+    logits : torch.Tensor
+        (N, K, H, W) or (N, 1, H, W), float32 or float64; 0 without gradient where ignored.
     target : torch.Tensor
         (N, H, W) int64, 0 where ignored.
     valid : torch.Tensor
@@ -288,12 +306,10 @@ def _log_probabilities(
         )
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
-    logits = logits.where(valid[:, None], 0)  # cuts the gradient, NaN included
-    if logits.shape[1] == 1:
-        log_p = F.logsigmoid(torch.cat([-logits, logits], dim=1))
-    else:
-        log_p = F.log_softmax(logits, dim=1)
-    return log_p, target.where(valid, 0), valid
+    if not valid.all():
+        logits = logits.where(valid[:, None], 0)  # cuts the gradient, NaN included
+        target = target.where(valid, 0)
+    return logits, target, valid
 
 
 def _check_types(logits: torch.Tensor, target: torch.Tensor) -> None:
@@ -366,16 +382,24 @@ def _sums(
     counts : torch.Tensor
         (G,) bool: whether there is any valid pixel.
     """
-    log_p, target, valid = _log_probabilities(logits, target, ignore_index)
-    first = 1 if logits.shape[1] == 1 else 0  # binary: the foreground alone
-    classes = torch.arange(first, log_p.shape[1], device=log_p.device)[:, None, None]
-    truth = ((target[:, None] == classes) & valid[:, None]).to(log_p)  # (N, K, H, W)
-    p = log_p[:, first:].exp() * valid[:, None]
-    over = (2, 3) if per_image else (0, 2, 3)
-    sums = [(p * truth).sum(over), (p * p if squared else p).sum(over), truth.sum(over)]
-    counts = valid.any(2).any(1) if per_image else valid.any()[None]
-    overlap, predicted, true = (part if per_image else part[None] for part in sums)
-    return overlap, predicted, true, counts
+    logits, target, valid = _checked(logits, target, ignore_index)
+    if logits.shape[1] == 1:  # the foreground alone: whatever is not foreground is class 0
+        p, classes = torch.cat([torch.zeros_like(logits), logits.sigmoid()], dim=1), slice(1, 2)
+    else:
+        p, classes = logits.softmax(dim=1), slice(None)
+    counted = valid.to(p.dtype)
+    if not valid.all():
+        p = p * counted[:, None]
+    # p of the true class, and 1, summed by class
+    ids, empty = target.flatten(1), p.new_zeros(p.shape[:2])
+    overlap = empty.scatter_add(1, ids, _of_true_class(p, target).flatten(1))  # (N, K)
+    true = empty.scatter_add(1, ids, counted.flatten(1))
+    predicted = (p.square() if squared else p).sum(dim=(2, 3))
+    sums = [part[:, classes] for part in (overlap, predicted, true)]
+    if per_image:
+        return sums[0], sums[1], sums[2], valid.flatten(1).any(dim=1)
+    overlap, predicted, true = (part.sum(dim=0, keepdim=True) for part in sums)
+    return overlap, predicted, true, valid.any()[None]
 
 
 def _overlap_loss(
