@@ -8,6 +8,7 @@ import numpy as np
 from torch import nn
 
 from seglab import architecture, svg, tracing
+from seglab.runtime import to_array
 
 _BLUE, _PINK, _GREEN = "#0072B2", "#C978A6", "#009E73"
 _CELL = 26.0  # side of a grid's cell, CSS pixels
@@ -193,7 +194,7 @@ def pooling(values: Any, size: int = 2, *, unpool: bool = False) -> svg.Drawing:
     ValueError
         If windows do not fill the array.
     """
-    array = np.asarray(values)
+    array = to_array(values)
     if array.ndim != 2 or array.shape[0] % size or array.shape[1] % size:
         raise ValueError(f"windows of {size} x {size} do not fill an array of shape {array.shape}")
     rows, columns = (length // size for length in array.shape)

@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from seglab import svg
+from seglab.runtime import to_array
 
 BUDGET = 400_000  # bytes that one slider may add to a page
 SIDE = 384  # CSS pixels; smaller arrays are magnified to this width
@@ -311,7 +312,7 @@ def _frame(frame: Any, alt: str) -> str:
         page = svg.from_figure(frame, alt).html()
         plt.close(frame)
         return page
-    array = np.asarray(frame)
+    array = to_array(frame)
     if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3:
         array = np.moveaxis(array, 0, 2)
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):

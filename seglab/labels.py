@@ -55,7 +55,7 @@ class Labels:
         ValueError
             If a pixel holds any other number.
         """
-        ids = np.asarray(mask)
+        ids = np.asarray(mask.cpu() if hasattr(mask, "cpu") else mask)  # a tensor on any device
         if ids.ndim != 2 or ids.dtype.kind not in "iu":
             raise ValueError(f"expected an integer label map (H, W), got {ids.dtype} {ids.shape}")
         valid = ids != self.ignore_index

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 
 from seglab import svg
 from seglab.labels import Labels
+from seglab.runtime import to_array
 
 # After Okabe and Ito, darkened where needed: every color has a contrast of at least 3:1 against
 # white and against #121212, and any two differ for color-blind eyes.
@@ -96,7 +97,7 @@ def paint(mask: Any, labels: Labels) -> np.ndarray:
     numpy.ndarray
         uint8, (H, W, 3).
     """
-    ids = np.asarray(mask)
+    ids = to_array(mask)
     picture = labels.colorize(ids)
     rows, columns = np.indices(ids.shape)
     stripe = max(1, round(min(ids.shape) / 96))
@@ -273,7 +274,7 @@ def confusion(matrix: Any, labels: Labels) -> Figure:
     ValueError
         If the matrix is not (K, K).
     """
-    counts = np.asarray(getattr(matrix, "matrix", matrix), dtype=float)
+    counts = to_array(getattr(matrix, "matrix", matrix)).astype(float)
     size = labels.num_classes
     if counts.shape != (size, size):
         raise ValueError(f"expected a ({size}, {size}) matrix for {size} classes: {counts.shape}")
@@ -322,7 +323,7 @@ def iou_bars(scores: Mapping[str, Any], labels: Labels) -> Figure:
     for k, ((name, score), color) in enumerate(
         zip(scores.items(), _colors(len(scores)), strict=True)
     ):
-        values = np.asarray(getattr(score, "iou", score), dtype=float)
+        values = to_array(getattr(score, "iou", score)).astype(float)
         if values.shape != (labels.num_classes,):
             raise ValueError(f"{name}: expected {labels.num_classes} numbers, got {values.shape}")
         places = np.arange(values.size) + height * (k - (len(scores) - 1) / 2)
@@ -341,7 +342,7 @@ def iou_bars(scores: Mapping[str, Any], labels: Labels) -> Figure:
 
 def _rgb(picture: Any) -> np.ndarray:
     """Return (H, W, 3) floats in [0, 1]."""
-    array = np.asarray(picture)
+    array = to_array(picture)
     if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] != 3:
         array = np.moveaxis(array, 0, 2)
     if array.ndim != 3 or array.shape[2] not in (1, 3):
@@ -352,7 +353,7 @@ def _rgb(picture: Any) -> np.ndarray:
 
 def _draw(axes: Any, picture: Any, labels: Labels | None, cmap: str) -> set[int]:
     """Draw one picture; return the class ids in it."""
-    array = np.asarray(picture)
+    array = to_array(picture)
     if array.ndim == 3:
         axes.imshow(_rgb(array))
         return set()
@@ -380,7 +381,7 @@ def _aspect(picture: Any) -> float:
     """Return height over width."""
     if picture is None:
         return 0.0
-    array = np.asarray(picture)
+    array = to_array(picture)
     height, width = array.shape[:2] if array.shape[-1] == 3 else array.shape[-2:]
     return height / width
 

@@ -6,7 +6,7 @@ import platform
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -53,6 +53,14 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 -- libraries that use the global generator
     torch.manual_seed(seed)
+
+
+def to_array(values: Any) -> np.ndarray:
+    """Return an array, a tensor on any device, or numbers in lists, as NumPy's array."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype == torch.bfloat16 else values  # NumPy lacks it
+    return np.asarray(values)
 
 
 def versions() -> dict[str, str]:

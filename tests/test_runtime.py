@@ -70,3 +70,11 @@ def test_autocast_is_bfloat16_only_where_the_processor_has_it(monkeypatch):
 def test_old_gpu_gets_float16(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert runtime.autocast_dtype("cuda") == torch.float16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.uint8])
+def test_any_tensor_becomes_an_array(dtype):
+    numbers = torch.tensor([[1, 2], [3, 4]], dtype=dtype)
+    learning = numbers.requires_grad_() if dtype.is_floating_point else numbers
+    for given in (numbers, learning, [[1, 2], [3, 4]], np.array([[1, 2], [3, 4]])):
+        np.testing.assert_array_equal(runtime.to_array(given), [[1, 2], [3, 4]])
