@@ -141,7 +141,7 @@ types: $(STAMP)
 
 unit: $(STAMP)
 	$(call headline,Unit tests)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --ignore=tests/book tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --ignore=tests/book --ignore=tests/gpu tests
 
 chapters: $(STAMP)
 	$(call headline,Every chapter with its claims$(,) profile cpu)
@@ -150,6 +150,7 @@ chapters: $(STAMP)
 gpu-branches: $(STAMP)
 	$(call headline,The gpu branch of every chapter$(,) two steps)
 	@SEGLAB_PROFILE=gpu SEGLAB_STEPS=2 $(NBVAL) $(NOTEBOOKS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 tests/gpu
 
 pages: $(STAMP) $(VENDOR)
 	$(call headline,The book from clean$(,) profile fast)
