@@ -13,6 +13,7 @@ from seglab.models.deeplab_v3plus import DeepLabV3Plus
 from seglab.models.fcn import FCN
 from seglab.models.pspnet import PSPNet
 from seglab.models.segnet import SegNet
+from seglab.models.setr import SETR
 from seglab.models.unet import UNet
 
 # name -> (class, what makes it this variant)
@@ -28,6 +29,9 @@ _ARCHITECTURES: dict[str, tuple[Any, dict]] = {
     "deeplabv2": (DeepLabV2, {}),
     "deeplabv3": (DeepLabV3, {}),
     "deeplabv3plus": (DeepLabV3Plus, {}),
+    "setr_naive": (SETR, {"decoder": "naive"}),
+    "setr_pup": (SETR, {"decoder": "pup"}),
+    "setr_mla": (SETR, {"decoder": "mla"}),
 }
 
 PRESETS = ("paper", "small")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
@@ -251,6 +252,184 @@ def _shortcut(channels: int, width: int, stride: int) -> nn.Module:
     if stride == 1 and channels == width:
         return nn.Identity()
     return nn.Sequential(*conv_bn_relu(channels, width, 1, stride=stride)[:2])
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention: every token takes a weighted mean of all tokens.
+
+    Vaswani et al., "Attention Is All You Need", NIPS 2017, equation 1.
+
+    Parameters
+    ----------
+    width : int
+        Channels of a token, C.
+    heads : int
+        Attentions side by side, each on C / heads channels.
+
+    Shapes: (N, L, C) -> (N, L, C).
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"{width} channels cannot be shared by {heads} heads")
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Compare queries with keys, average values."""
+        n, length, width = tokens.shape
+        qkv = self.qkv(tokens).view(n, length, 3, self.heads, width // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (N, heads, L, C/heads) each
+        seen = F.scaled_dot_product_attention(query, key, value)
+        return self.project(seen.transpose(1, 2).reshape(n, length, width))
+
+
+class TransformerBlock(nn.Module):
+    """Attention among tokens, then two linear layers for each of them, both beside a shortcut.
+
+    Shapes: (N, L, C) -> (N, L, C).
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attention = SelfAttention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Normalize before each part, add its answer to what was there."""
+        tokens = tokens + self.attention(self.norm1(tokens))
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class ViT(nn.Module):
+    """The encoder of a vision transformer: an image as a sequence of patches.
+
+    Dosovitskiy et al., "An Image Is Worth 16x16 Words", ICLR 2021, table 1; ViT-L/16 by default.
+    There is no final layer norm: whoever reads the tokens brings one. The class token attends and
+    is attended to, but is not returned.
+
+    Parameters
+    ----------
+    image_size : int or (int, int)
+        Side, or height and width, for which the position table is made, in pixels. Other sizes
+        interpolate it.
+    patch : int
+        Side of a patch, in pixels.
+    width, depth, heads, hidden : int
+        Channels of a token, number of blocks, attention heads, channels inside the MLPs.
+
+    Shapes: (N, 3, H, W), multiples of the patch -> tokens (N, HW / patch^2, width) behind each
+    block, row by row.
+    """
+
+    def __init__(
+        self,
+        image_size: int | tuple[int, int] = 512,
+        *,
+        patch: int = 16,
+        width: int = 1024,
+        depth: int = 24,
+        heads: int = 16,
+        hidden: int = 4096,
+    ):
+        super().__init__()
+        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        if any(side < patch or side % patch for side in size):
+            raise ValueError(
+                f"image_size is {image_size}; expected multiples of the patch, {patch}"
+            )
+        self.patch = patch
+        self.grid = (size[0] // patch, size[1] // patch)
+        self.embed = nn.Conv2d(3, width, patch, stride=patch)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(torch.zeros(1, 1 + self.grid[0] * self.grid[1], width))
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads, hidden) for _ in range(depth))
+        for name, parameter in self.named_parameters():
+            if name == "positions" or (name.endswith("weight") and parameter.ndim > 1):
+                nn.init.trunc_normal_(parameter, std=0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    def positions_for(self, grid: tuple[int, int]) -> Tensor:
+        """Return the position table for a grid of patches, (1, 1 + rows columns, width).
+
+        The class token's entry stays; the others are interpolated as an image is.
+        """
+        if grid == self.grid:
+            return self.positions
+        return torch.cat(
+            [self.positions[:, :1], _resized(self.positions[:, 1:], self.grid, grid)], 1
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the patches' tokens behind each block, the first block first."""
+        patches = self.embed(images)  # (N, C, H/16, W/16)
+        positions = self.positions_for((patches.shape[2], patches.shape[3]))
+        tokens = patches.flatten(2).transpose(1, 2)  # (N, L, C)
+        tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = tokens + positions
+        outputs = []
+        for block in self.blocks:
+            tokens = block(tokens)
+            outputs.append(tokens[:, 1:])
+        return outputs
+
+
+def _resized(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Interpolate a table of positions. Shapes: (1, old rows x columns, C) -> (1, new ..., C)."""
+    table = positions.transpose(1, 2).unflatten(2, old)  # (1, C, rows, columns)
+    table = F.interpolate(table, new, mode="bicubic", align_corners=False)
+    return table.flatten(2).transpose(1, 2)
+
+
+# ViT of torchvision with the width of the encoder
+_IMAGENET_VITS = {768: "vit_b_16", 1024: "vit_l_16"}
+
+
+def load_imagenet_vit(target: ViT) -> None:
+    """Load the encoder of torchvision's ViT-B/16 or ViT-L/16; positions are interpolated.
+
+    Raises
+    ------
+    ValueError
+        If torchvision has no transformer of this width and patch.
+    RuntimeError
+        Without the file and without a network; see `imagenet`.
+    """
+    width = target.embed.out_channels
+    if width not in _IMAGENET_VITS or target.patch != 16:
+        raise ValueError(
+            f"torchvision has no ImageNet weights for width {width} and patch {target.patch}; "
+            "it has ViT-B/16 (768) and ViT-L/16 (1024)"
+        )
+    copy_vit(imagenet(_IMAGENET_VITS[width]), target)
+
+
+def copy_vit(source: torchvision.models.VisionTransformer, target: ViT) -> None:
+    """Copy torchvision's encoder into ours, block by block.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of blocks differ.
+    """
+    theirs, ours = source.encoder.layers, target.blocks
+    if len(theirs) != len(ours):
+        raise ValueError(f"{len(theirs)} blocks do not fill the {len(ours)} here")
+    side = source.image_size // source.patch_size
+    table = source.encoder.pos_embedding
+    target.embed.load_state_dict(source.conv_proj.state_dict())
+    with torch.no_grad():
+        target.class_token.copy_(source.class_token)
+        target.positions[:, :1].copy_(table[:, :1])
+        target.positions[:, 1:].copy_(_resized(table[:, 1:], (side, side), target.grid))
+        # Both blocks hold norm, queries-keys-values, projection, norm and two layers in this order.
+        for giver, taker in zip(theirs.parameters(), ours.parameters(), strict=True):
+            taker.copy_(giver)
 
 
 def copy_convolutions(source: nn.Module, target: nn.Module) -> None:

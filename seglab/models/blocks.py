@@ -102,6 +102,18 @@ def initialize(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
+class Upsample(nn.Module):
+    """Bilinear interpolation without parameters. Shapes: (N, K, H, W) -> (N, K, sH, sW)."""
+
+    def __init__(self, stride: int):
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Enlarge `stride` times."""
+        return upsample(scores, self.stride)
+
+
 class ImageNetNormalize(nn.Module):
     """Images in [0, 1] -> what networks pretrained on ImageNet expect. No parameters."""
 

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from seglab.models.backbones import VGG, copy_classifier, copy_linear, imagenet
 from seglab.models.blocks import (
     ImageNetNormalize,
+    Upsample,
     check_images,
     conv_relu,
     initialize,
     pad_to_multiple,
-    upsample,
 )
 
 
@@ -47,18 +47,6 @@ class BilinearDeconvolution(nn.ConvTranspose2d):
             self.weight.zero_()
             for k in range(classes):  # class k is interpolated from class k alone
                 self.weight[k, k] = bilinear_kernel(stride)
-
-
-class Upsample(nn.Module):
-    """Bilinear interpolation without parameters. Shapes: (N, K, H, W) -> (N, K, sH, sW)."""
-
-    def __init__(self, stride: int):
-        super().__init__()
-        self.stride = stride
-
-    def forward(self, scores: Tensor) -> Tensor:
-        """Enlarge `stride` times."""
-        return upsample(scores, self.stride)
 
 
 class FCN(nn.Module):

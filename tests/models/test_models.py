@@ -23,6 +23,9 @@ PUBLISHED = {
     ("deeplabv3", ()): 58_040_661,
     ("deeplabv3", ("torchvision_compatible",)): 58_630_997,
     ("deeplabv3plus", ()): 59_344_309,
+    ("setr_naive", ()): 304_417_813,
+    ("setr_pup", ()): 308_286_741,
+    ("setr_mla", ()): 309_435_925,
 }
 
 
