@@ -3,7 +3,7 @@
 import html
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -269,7 +269,7 @@ class _Layout:
             if any(self._role(node) == color for node in self.nodes.values())
         ]
         parts.append(self._key(key if len(key) > 1 else [], signs))
-        alt = _spoken(self.nodes.values(), self.title)
+        alt = _spoken(list(self.nodes.values()), self.title)
         return svg.drawing("".join(parts), alt, self.width, self.height + 26)
 
     def _key(self, colors: list[tuple[str, str]], signs: list[str]) -> str:
@@ -418,8 +418,9 @@ def _toward(
     return start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])
 
 
-def _spoken(nodes: Iterable[Node], title: str) -> str:
+def _spoken(nodes: Sequence[Node], title: str) -> str:
     """Say what a diagram shows."""
+    names = {node.key: node.label if node.kind == "block" else node.key for node in nodes}
     sentences = []
     previous = None
     for node in nodes:
@@ -428,14 +429,14 @@ def _spoken(nodes: Iterable[Node], title: str) -> str:
             sentences.append(f"{title} on an image of {size}")
         else:
             sources = [
-                f"{edge.source} upsampled by {edge.via}" if edge.via else edge.source
+                names[edge.source] + (f" upsampled by {edge.via}" if edge.via else "")
                 for edge in node.inputs
                 if not edge.indices
             ]
             plain = sources == [previous]
             origin = "" if plain else f" of {' and '.join(sources)}"
-            sentences.append(f"{node.label if node.kind == 'block' else node.key}{origin}: {size}")
-            pools = [edge.source for edge in node.inputs if edge.indices]
+            sentences.append(f"{names[node.key]}{origin}: {size}")
+            pools = [names[edge.source] for edge in node.inputs if edge.indices]
             sentences[-1] += f", with pooling indices of {' and '.join(pools)}" if pools else ""
-        previous = node.key
+        previous = names[node.key]
     return "; ".join(sentences) + "."

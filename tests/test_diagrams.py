@@ -131,6 +131,14 @@ def test_parallel_branches_stand_below_each_other():
     assert [y for _, _, y, *_ in branches] == sorted({y for _, _, y, *_ in branches})
 
 
+def test_the_alt_text_calls_maps_as_the_reader_sees_them():
+    model = models.create("deconvnet", 6, preset="small")
+    blocks = {"encoder.blocks.0": "pool1", "decoder.4": "deconv1"}
+    alt = diagrams.network(model, (3, 128, 128), blocks=blocks).alt
+    assert "with pooling indices of pool1" in alt
+    assert "encoder.blocks" not in alt
+
+
 def test_the_alt_text_tells_every_map_and_sum():
     alt = diagrams.network(fcn()).alt
     assert "FCN on an image of 3 × 224 × 224" in alt
