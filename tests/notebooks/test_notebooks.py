@@ -110,14 +110,6 @@ def test_code_cells_fit_a_phone_and_one_idea(path):
 
 
 @every_chapter
-def test_markdown_has_nothing_that_colab_would_show_raw(path):
-    for source in sources(path, "markdown"):
-        assert not re.search(r"^\s*(:{3,}|`{3,}\{)", source, re.M), source
-        assert not re.search(r"\{[a-z:-]+\}`", source), source
-        assert not re.search(r"^\(.+\)=$", source, re.M), source
-
-
-@every_chapter
 def test_no_cell_reaches_for_the_network(path):
     for source in sources(path, "code"):
         found = FROM_THE_NETWORK.search(source)
