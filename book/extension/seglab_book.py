@@ -5,9 +5,13 @@ Outputs are never stale, pages need no web, and a link to a reference is checked
 
 import hashlib
 import os
+import re
 import shutil
+import textwrap
 from pathlib import Path
 
+import mathematics
+import styles
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -17,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / ".vendor" / "pages"
+
+# The style sheets that pages asked for, in their order.
+_styles: dict[str, None] = {}
 
 
 def fingerprint(root: Path = ROOT) -> str:
@@ -64,19 +71,17 @@ def run_one_chapter(app: Sphinx, config: Config) -> None:
 def choose_scripts(app: Sphinx, config: Config) -> None:
     """Take mathematics and sliders from the book itself, or from the web where `make` could not.
 
-    Pages without sliders load no code for them.
+    Pages without sliders load no code for them; with sliders, when one comes near the screen.
     """
-    mathjax = "mathjax/tex-mml-chtml.js"
     widgets = "widgets/embed.js"
-    if PAGES.is_dir():
+    if PAGES.is_dir() and shutil.which("node"):
         config.html_static_path.append(str(PAGES))
+        config.html_math_renderer = "typeset"
     else:
-        mathjax = "https://cdn.jsdelivr.net/npm/mathjax@3.2.2/es5/tex-mml-chtml.js"
+        config.mathjax_path = "https://cdn.jsdelivr.net/npm/mathjax@3.2.2/es5/tex-mml-chtml.js"
         widgets = "https://cdn.jsdelivr.net/npm/@jupyter-widgets/html-manager@1.0.15/dist/embed.js"
         logger.info("No local scripts: mathematics and sliders of these pages come from the web.")
-    config.mathjax_path = mathjax
-    scripts = ["mathjax-hub.js", widgets, "sliders.js"]
-    config.nb_ipywidgets_js = {script: {"defer": "defer"} for script in scripts}
+    config.nb_ipywidgets_js = {"sliders.js": {"data-embed": widgets}}
 
 
 def fold_quiz_code(app: Sphinx, doctree: nodes.document) -> None:
@@ -100,13 +105,71 @@ def keep_tagged_formulas_whole(app: Sphinx, doctree: nodes.document) -> None:
             formula["nowrap"] = True
 
 
-def drop_unused_scripts(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
-    """Leave out Thebe, which Jupyter Book loads twice on every page and this book never uses."""
-    context["script_files"] = [
+def lighten_page(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
+    """Let a page show its text before anything else: one style sheet, no script in its way.
+
+    Thebe, which Jupyter Book loads twice on every page, is left out: this book never uses it. So
+    are the lines that search as one types would need. The pictures of sliders go to the end.
+    """
+    _styles.update(dict.fromkeys(sheet.filename for sheet in context["css_files"]))
+    unused = ("thebe", "DOCUMENTATION_OPTIONS.")
+    scripts = [
         script
-        for script in context.get("script_files", [])
-        if "thebe" not in f"{script.filename} {script.attributes.get('body', '')}"
+        for script in context["script_files"]
+        if not any(word in f"{script.filename} {script.attributes}" for word in unused)
     ]
+    if page != "search":  # whose own scripts wait for nobody
+        scripts = [defer(script) if script.filename else script for script in scripts]
+    state = "application/vnd.jupyter.widget-state+json"
+    context["script_files"] = [s for s in scripts if s.attributes.get("type") != state]
+    context["slider_states"] = [s for s in scripts if s.attributes.get("type") == state]
+
+
+def defer(script):
+    """Return a script that runs when the page is there."""
+    attributes = script.attributes | {"defer": "defer"}
+    return type(script)(script.filename, priority=script.priority, **attributes)
+
+
+def describe_page(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
+    """Give search engines a page's first paragraph, which is its promise."""
+    paragraph = next(doctree.findall(nodes.paragraph), None) if doctree else None
+    text = " ".join(paragraph.astext().split()) if paragraph else app.config.project
+    context["page_description"] = textwrap.shorten(text, 160, placeholder="...")
+
+
+def mend_markup(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
+    """Mend what screen readers stumble over in the HTML of Jupyter Book.
+
+    A table whose corner is empty names its rows in the first column; the button that unfolds
+    code is named by its text.
+    """
+    corner = re.compile(r'<th(?: class="head[^"]*")?>(?:<p></p>)?</th>')
+    first = re.compile(r"(<tr[^>]*>\s*)<td([^>]*)>(.*?)</td>", re.DOTALL)
+
+    def name_rows(table):
+        if not corner.search(table[0]):
+            return table[0]
+        return corner.sub("<td></td>", first.sub(r'\1<th scope="row"\2>\3</th>', table[0]))
+
+    body = re.sub(r"<table.*?</table>", name_rows, context.get("body", ""), flags=re.DOTALL)
+    context["body"] = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
+
+
+def finish_styles(app: Sphinx, exception: Exception | None) -> None:
+    """Write the one style sheet, and take away the icons that it replaces."""
+    if exception or app.builder.format != "html":
+        return
+    site = Path(app.outdir)
+    names = ["styles/theme.css", "styles/pydata-sphinx-theme.css"]
+    names += [name.removeprefix("_static/") for name in _styles if "thebe" not in name]
+    if app.builder.math_renderer_name == "typeset":
+        (site / "_static" / "mathjax.css").write_text(mathematics.run_mathjax([])["sheet"])
+        names.append("mathjax.css")
+    styles.write_sheet(site, names)
+    shutil.rmtree(site / "_static" / "vendor", ignore_errors=True)
+    for icons in (site / "_static" / "scripts").glob("fontawesome*"):
+        icons.unlink()
 
 
 def read_failed_chapters_again(app: Sphinx, env, added, changed, removed) -> list[str]:
@@ -138,5 +201,10 @@ def setup(app: Sphinx) -> dict:
     app.connect("doctree-read", fold_quiz_code)
     app.connect("doctree-read", keep_tagged_formulas_whole)
     app.connect("doctree-read", let_links_find_targets)
-    app.connect("html-page-context", drop_unused_scripts, priority=900)
+    app.connect("html-page-context", lighten_page, priority=900)
+    app.connect("html-page-context", describe_page, priority=900)
+    app.connect("html-page-context", mend_markup, priority=900)
+    # after the theme, which writes its colors of code when the build finishes
+    app.connect("build-finished", finish_styles, priority=900)
+    mathematics.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

