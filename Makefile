@@ -4,7 +4,7 @@ SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help book test fast record serve pdf dist pictures readme repository clean install \
-        style types unit chapters gpu-branches pages
+        style types unit chapters gpu-branches colab pages
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -133,7 +133,7 @@ clean:
 
 # ---------------------------------------------------------------- the checks, in the order they run
 
-STAGES := style types unit chapters gpu-branches pages
+STAGES := style types unit chapters gpu-branches colab pages
 
 test: $(STAMP) $(VENDOR)
 	@for stage in $(STAGES); do $(MAKE) --no-print-directory $$stage; done
@@ -150,7 +150,8 @@ types: $(STAMP)
 
 unit: $(STAMP)
 	$(call headline,Unit tests)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --ignore=tests/book --ignore=tests/gpu tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --ignore=tests/book --ignore=tests/colab \
+	    --ignore=tests/gpu tests
 
 chapters: $(STAMP)
 	$(call headline,Every chapter with its claims$(,) profile cpu)
@@ -160,6 +161,15 @@ gpu-branches: $(STAMP)
 	$(call headline,The gpu branch of every chapter$(,) two steps)
 	@SEGLAB_PROFILE=gpu SEGLAB_STEPS=2 $(NBVAL) $(NOTEBOOKS)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 tests/gpu
+
+# Libraries in Colab's versions, which are not the book's: made once, again when the list changes.
+COLAB := _build/colab/image
+$(COLAB): tests/colab/image.txt tests/colab/image.py | $(STAMP)
+	@$(BIN)/python tests/colab/image.py $@
+
+colab: $(STAMP) $(COLAB)
+	$(call headline,Every chapter as in Colab$(,) profile fast)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 tests/colab
 
 pages: $(STAMP) $(VENDOR)
 	$(call headline,The book from clean$(,) profile fast)
