@@ -72,13 +72,14 @@ def build(environment: Path, *, real: bool = False) -> None:
 
 
 def main() -> None:
-    """Build; without a network leave nothing behind, say so, and let the tests skip."""
+    """Build; where that is impossible leave nothing behind, and the tests are skipped."""
     environment = Path(sys.argv[1])
     try:
         build(environment, real="--real" in sys.argv)
     except subprocess.CalledProcessError as error:
         shutil.rmtree(environment)
-        print(error.stderr)
+        reason = [line for line in error.stderr.splitlines() if line.startswith("ERROR")]
+        print(f"make: no environment like Colab's; is there a network? {' '.join(reason)}")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def environment(repository):
 def runtime():
     """A copy of the image, whose files are links; returns its Python."""
     if not IMAGE.is_dir():
-        pytest.skip("no image like Colab's: `make colab` builds one where there is a network")
+        pytest.skip("no environment like Colab's: `make colab` builds one, with a network")
     with tempfile.TemporaryDirectory(prefix="runtime-", dir=IMAGE.parent) as folder:
         copy = Path(folder) / "copy"
         shutil.copytree(IMAGE, copy, symlinks=True, copy_function=os.link)

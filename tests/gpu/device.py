@@ -112,8 +112,9 @@ def _storage(beneath: torch.UntypedStorage) -> torch.UntypedStorage:
     """Return a new storage of this device on memory of the CPU."""
     memory = beneath.data_ptr(), DEVICE, beneath.nbytes()
     storage = torch._C._construct_storage_from_data_pointer(*memory)
-    for address in [a for a, (alive, _) in _beneath.items() if alive.expired()]:
-        del _beneath[address]
+    if not len(_beneath) % 16:  # at times, look what may be forgotten
+        for address in [a for a, (alive, _) in _beneath.items() if alive.expired()]:
+            del _beneath[address]
     _beneath[storage._cdata] = StorageWeakRef(storage), beneath
     return storage
 
