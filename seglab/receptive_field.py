@@ -427,10 +427,11 @@ def _adaptive(func: Any, call: dict, size: Any) -> Tensor:
 
 def _unpool(func: Any, call: dict, size: Any) -> Tensor:
     """A maximum may go to any place of its window."""
-    reach = torch.maximum(call["self"], call["indices"])
+    reach = torch.maximum(_thin(call["self"]), _thin(call["indices"]))
     for axis in (-2, -1):
-        places = torch.arange(size[axis]) * reach.shape[axis] // size[axis]
-        reach = reach.index_select(axis, places)
+        if reach.shape[axis] > 1:
+            places = torch.arange(size[axis]) * reach.shape[axis] // size[axis]
+            reach = reach.index_select(axis, places)
     return reach
 
 

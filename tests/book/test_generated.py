@@ -81,6 +81,18 @@ def test_every_loss_has_a_row_and_a_sheet(name):
     assert f"`seglab.losses.{name}`" in sheets.loss_sheets()
 
 
+@pytest.mark.parametrize(
+    ("name", "pixels"),
+    # FCN-32s: the paper's Table 1. FCN-8s: enlarged twice from two neighbors each, a score stems
+    # from up to three scores of FCN-32s, 32 pixels apart. PSPNet pools over the whole image.
+    [("fcn32s", "404"), ("fcn8s", str(404 + 2 * 32)), ("pspnet", "all")],
+)
+def test_receptive_fields_are_those_of_the_score_map(name, pixels):
+    assert f"| {pixels} |" in next(
+        row for row in sheets.model_table().splitlines() if f"(#model-{name})" in row
+    )
+
+
 def test_what_does_not_exist_is_named_and_has_no_numbers(monkeypatch):
     monkeypatch.setattr(models, "names", lambda: ["fcn8s"])
     assert "To come in `seglab.models`, with the chapters: FCN-32s, FCN-16s, DeconvNet" in (

@@ -17,7 +17,7 @@ from pybtex.database import BibliographyData, Entry, parse_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from seglab import losses, models, plots, records, svg
+from seglab import losses, models, plots, receptive_field, records, svg
 
 from .chapters import ROOT, link, plan
 
@@ -87,10 +87,23 @@ def size(model: nn.Module, side: int = SIZE) -> Size:
 
 
 @cache
-def size_of(name: str) -> Size:
-    """Return the size of an architecture as published, for ``CLASSES`` classes."""
+def architecture(name: str) -> nn.Module:
+    """Return an architecture as published, for ``CLASSES`` classes, on the meta device."""
     with torch.device("meta"):
-        return size(models.create(name, CLASSES))
+        return models.create(name, CLASSES)
+
+
+@cache
+def size_of(name: str) -> Size:
+    """Return the size of an architecture."""
+    return size(architecture(name))
+
+
+@cache
+def sees(name: str) -> str:
+    """Return how many pixels a unit of an architecture's score map depends on, along one axis."""
+    field = receptive_field.theoretical(architecture(name))
+    return "all" if math.isinf(field.size) else f"{field.size:,.0f}"
 
 
 def seeds(fact: dict[str, Any]) -> list[tuple[int, float]]:
@@ -149,21 +162,18 @@ def published(result: dict[str, Any]) -> str:
 def model_table() -> str:
     """Compare the architectures that exist, one a row; name those to come below."""
     rows = [
-        "| | year | parameters | multiply-adds | paper, mean IoU | ours, mean IoU |",
-        "|---|---|--:|--:|---|--:|",
+        "| | year | parameters, millions | multiply-adds, billions | sees | paper | ours |",
+        "|---|---|--:|--:|--:|---|--:|",
     ]
     for name in models.names():
         fact = facts()["models"][name]
         cost = size_of(name)
         first = fact["published"][0]
-        paper = f"{first['result']}, {first['data']}"
-        if "measure" in first:
-            paper = f"{first['measure']} {paper}"
-        ours = percent([share for _, share in seeds(fact)]) if seeds(fact) else "not recorded"
+        shares = [share for _, share in seeds(fact)]
         rows.append(
             f"| [{fact['title']}](#model-{name}) | {year(fact['paper'])} "
-            f"| {cost.parameters / 1e6:.1f} M | {cost.multiply_adds / 1e9:.1f} G "
-            f"| {paper} | {ours} |"
+            f"| {cost.parameters / 1e6:.1f} | {cost.multiply_adds / 1e9:.1f} | {sees(name)} "
+            f"| {first['result']}, {first['data']} | {percent(shares) if shares else 'to come'} |"
         )
     return "\n".join(rows) + _to_come("models", models.names())
 
@@ -203,6 +213,9 @@ def model_sheets() -> str:
             cost = size_of(name)
             lines.append(_entry("parameters", f"{cost.parameters:,} for {CLASSES} classes"))
             lines.append(_entry("multiply-adds", f"{cost.multiply_adds / 1e9:.1f} billion"))
+            field = sees(name)
+            words = "the whole image" if field == "all" else f"{field} x {field} pixels"
+            lines.append(_entry("receptive field", words))
         lines.append(_entry("published", *map(published, fact["published"])))
         lines.append(_entry("ours", *_ours(fact), *long_runs(name)))
         lines.append(_entry("chapter", link(fact["chapter"], _title(fact["chapter"]))))
