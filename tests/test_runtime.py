@@ -72,6 +72,12 @@ def test_old_gpu_gets_float16(monkeypatch):
     assert runtime.autocast_dtype("cuda") == torch.float16
 
 
+def test_convolutions_in_float32_do_not_round_on_newer_gpus(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # torch's default
+    runtime.start()
+    assert not torch.backends.cudnn.allow_tf32
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.uint8])
 def test_any_tensor_becomes_an_array(dtype):
     numbers = torch.tensor([[1, 2], [3, 4]], dtype=dtype)
