@@ -24,7 +24,9 @@ def network(
 
     Every block is a feature map: its height grows with the square root of the resolution, its
     width with that of the number of channels, which is written below it. A row holds maps of one
-    resolution, so that an encoder descends on the left and a decoder climbs on the right.
+    resolution, so that an encoder descends on the left and a decoder climbs on the right. Three
+    blocks in a row stand for three or more equal ones. Dashed lines carry the positions of maxima
+    from pooling to unpooling.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-SMALLEST = 0.65  # a drawing shrinks to this share of its natural size, then its box scrolls
+SMALLEST = 0.84  # a drawing shrinks to this share of its natural size, then its box scrolls
 
 # Marker for the end of a line: marker-end="url(##arrow)"
 ARROW = (

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-_SUMS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
-_CONCATENATIONS = {"cat", "concat", "concatenate"}
-_PRODUCTS = {"mul", "mul_", "__mul__", "__imul__", "__rmul__"}
+_KINDS = {
+    **dict.fromkeys(("add", "add_", "__add__", "__iadd__", "__radd__"), "sum"),
+    **dict.fromkeys(("cat", "concat", "concatenate"), "concat"),
+    **dict.fromkeys(("mul", "mul_", "__mul__", "__imul__", "__rmul__"), "product"),
+}
 
 
 @dataclass
@@ -56,6 +58,10 @@ class Node:
     shape : tuple of int
         Without the batch: (C, H, W), (tokens, C) or (C,).
     inputs : list of Edge
+    branch : str
+        Key of the map from which this block and others are made side by side, to be joined again.
+    count : int
+        How many blocks in a row this map stands for; all of them keep its shape.
     """
 
     key: str
@@ -63,6 +69,8 @@ class Node:
     kind: str
     shape: tuple[int, ...]
     inputs: list[Edge] = field(default_factory=list)
+    branch: str = ""
+    count: int = 1
 
 
 def trace(
@@ -90,7 +98,7 @@ def trace(
     """
     modules = dict(model.named_modules())
     if blocks is None:
-        labels = {name: name for name in _choose(model, _calls(model, shape))}
+        labels = _choose(model, _calls(model, shape))
     else:
         labels = dict(blocks) if isinstance(blocks, Mapping) else {name: name for name in blocks}
     for name in labels:
@@ -110,7 +118,11 @@ def trace(
     missing = [name for name in labels if name not in {node.key for node in recorder.nodes}]
     if missing:
         raise ValueError(f"the logits do not depend on {', '.join(missing)}")
-    return _fold(_merge(recorder.nodes))
+    nodes = _fold_upsampling(_merge(recorder.nodes))
+    if blocks is None:
+        nodes = _fold_rows(_fold_resizing(nodes, modules))
+    _mark_branches(nodes, modules, rename=blocks is None)
+    return nodes
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
@@ -132,7 +144,7 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
         self.labels = labels
         self.nodes: list[Node] = []
-        self.origins: dict[int, list[str]] = {}  # id of a tensor -> nodes it was made from
+        self.origins: dict[int, dict[str, bool]] = {}  # id of a tensor -> nodes; indices of them?
         self.alive: list[Tensor] = []  # an id stays unique while its tensor lives
         self.inside = 0
         self.waiting: list[list[Edge]] = []
@@ -170,7 +182,7 @@ class _Recorder(TorchFunctionMode):
             key = f"{name}#{calls + 1}" if calls else name
             self._node(key, self.labels[name], "block", maps[0], self.waiting.pop())
             for tensor in maps[1:]:
-                self._remember(tensor, [key])
+                self._remember(tensor, {key: False})
 
         return leave
 
@@ -178,17 +190,8 @@ class _Recorder(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if self.inside == 0 and (made := list(tensors(result))):
             edges = self._edges(tensors((args, kwargs or {})))
-            sources = list(dict.fromkeys(edge.source for edge in edges))
-            name = getattr(func, "__name__", "")
-            kind = (
-                "sum"
-                if name in _SUMS
-                else "concat"
-                if name in _CONCATENATIONS
-                else "product"
-                if name in _PRODUCTS
-                else ""
-            )
+            sources = {edge.source: edge.indices for edge in edges}
+            kind = _KINDS.get(getattr(func, "__name__", ""), "")
             if kind and len(sources) > 1:
                 count = 1 + sum(node.kind == kind for node in self.nodes)
                 self._node(f"{kind} {count}", kind, kind, made[0], edges)
@@ -199,18 +202,20 @@ class _Recorder(TorchFunctionMode):
 
     def _node(self, key: str, label: str, kind: str, made: Tensor, edges: list[Edge]) -> None:
         self.nodes.append(Node(key, label, kind, tuple(made.shape[1:]), edges))
-        self._remember(made, [key])
+        self._remember(made, {key: False})
 
-    def _remember(self, tensor: Tensor, sources: list[str]) -> None:
+    def _remember(self, tensor: Tensor, sources: dict[str, bool]) -> None:
         self.origins[id(tensor)] = sources
         self.alive.append(tensor)
 
     def _edges(self, given: Any) -> list[Edge]:
-        return [
-            Edge(source, tuple(tensor.shape[1:]), not tensor.is_floating_point())
+        edges = [
+            Edge(source, tuple(tensor.shape[1:]), indices or not tensor.is_floating_point())
             for tensor in given
-            for source in self.origins.get(id(tensor), [])
+            for source, indices in self.origins.get(id(tensor), {}).items()
         ]
+        maps = {edge.source for edge in edges if not edge.indices}
+        return [edge for edge in edges if not edge.indices or edge.source not in maps]
 
 
 def run_on_meta(
@@ -259,7 +264,8 @@ class _Call:
     given: int  # id of the input
     before: tuple[int, ...]
     after: tuple[int, ...]
-    outputs: int  # floating-point tensors
+    inputs: int  # different maps, without indices
+    outputs: int
 
 
 def _calls(model: nn.Module, shape: Sequence[int]) -> dict[str, _Call]:
@@ -268,20 +274,24 @@ def _calls(model: nn.Module, shape: Sequence[int]) -> dict[str, _Call]:
     alive: list[Tensor] = []  # an id stays unique while its tensor lives
 
     def noting(name: str) -> Any:
-        def note(module: nn.Module, args: Any, result: Any) -> None:
-            given, made = list(tensors(args)), list(tensors(result))
+        def note(module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
+            given, made = list(tensors((args, kwargs))), list(tensors(result))
             if given and made:
                 alive.extend([*given, *made])
                 calls[name] = _Call(
                     id(given[0]),
                     tuple(given[0].shape[1:]),
                     tuple(made[0].shape[1:]),
+                    len({id(tensor) for tensor in given if tensor.is_floating_point()}),
                     sum(tensor.is_floating_point() for tensor in made),
                 )
 
         return note
 
-    hooks = [module.register_forward_hook(noting(name)) for name, module in model.named_modules()]
+    hooks = [
+        module.register_forward_hook(noting(name), with_kwargs=True)
+        for name, module in model.named_modules()
+    ]
     try:
         run_on_meta(model, shape)
     finally:
@@ -290,8 +300,11 @@ def _calls(model: nn.Module, shape: Sequence[int]) -> dict[str, _Call]:
     return calls
 
 
-def _choose(model: nn.Module, calls: dict[str, _Call]) -> list[str]:
-    """Return the blocks worth drawing: stages of equal resolution, and parallel branches."""
+def _choose(model: nn.Module, calls: dict[str, _Call]) -> dict[str, str]:
+    """Return the blocks worth drawing, and what to call them.
+
+    These are stages of equal resolution, and parallel branches.
+    """
 
     def children(name: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
         prefix = f"{name}." if name else ""
@@ -307,31 +320,34 @@ def _choose(model: nn.Module, calls: dict[str, _Call]) -> list[str]:
     def branches(name: str) -> bool:
         return any(key.startswith(f"{name}.") for key in parallel)
 
-    def stages(name: str, module: nn.Module) -> list[str]:
+    def stages(name: str, module: nn.Module) -> dict[str, str]:
         """Of a plain stack of layers: the last layer of every resolution, and linear layers."""
         layers = [(key, part) for key, part in children(name, module) if key in calls]
-        chosen = []
+        chosen: dict[str, str] = {}
+        stage: list[nn.Module] = []
         for k, (key, part) in enumerate(layers):
             follower = calls[layers[k + 1][0]] if k + 1 < len(layers) else None
+            stage.append(part)
             if isinstance(part, nn.Linear) or (
                 len(calls[key].after) == 3
                 and (follower is None or follower.after[1:] != calls[key].after[1:])
             ):
-                chosen.append(key)
-        return chosen
+                chosen[key] = _described(stage) or key
+                stage = []
+        return chosen if len(chosen) > 1 else {name: _called(name, module)}
 
-    def expand(name: str, module: nn.Module) -> list[str]:
+    def expand(name: str, module: nn.Module) -> dict[str, str]:
         call = calls.get(name)
-        parts = [pair for pair in children(name, module)]
-        deeper = [leaf for key, part in parts for leaf in expand(key, part)]
-        if call is None or (call.outputs > 1 and deeper):
-            return deeper
+        parts = children(name, module)
+        deeper = {key: word for pair in parts for key, word in expand(*pair).items()}
+        if call is None or (deeper and (call.inputs > 1 or call.outputs > 1)):
+            return deeper  # where maps meet or part, the reader wants to see how
         if not any(True for _ in module.parameters()) and call.before == call.after:
-            return []  # activation, dropout, normalization of the image
+            return {}  # activation, dropout, normalization of the image
         if name in parallel:
-            return [name]
+            return {name: name}
         if isinstance(module, (nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)):
-            return []
+            return {}
         if not name or branches(name):
             return deeper
         if len(call.before) == 3 and len(call.after) == 3:
@@ -340,7 +356,7 @@ def _choose(model: nn.Module, calls: dict[str, _Call]) -> list[str]:
                 return stages(name, module) if _is_plain(module) else deeper
         elif _is_plain(module) and sum(isinstance(m, nn.Linear) for m in module.children()) > 1:
             return stages(name, module)
-        return [name]
+        return {name: _called(name, module)}
 
     return expand("", model)
 
@@ -352,32 +368,76 @@ def _is_plain(module: nn.Module) -> bool:
     )
 
 
+def _called(name: str, module: nn.Module) -> str:
+    """Return a block's name; of a single layer that has only a number, what it is."""
+    if name.split(".")[-1].isdigit() and not list(module.children()):
+        return _described([module]) or name
+    return name
+
+
+def _described(layers: Sequence[nn.Module]) -> str:
+    """Say in a few words what a stack of layers is: "pool, 2 convs", "7 × 7 conv", "linear"."""
+    convs = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    words = ["pool"] * any("Pool" in type(layer).__name__ for layer in layers)
+    words += ["linear"] * any(isinstance(layer, nn.Linear) for layer in layers)
+    if len(convs) == 1:
+        words.append(f"{_window(convs[0])} conv")
+    elif convs:
+        words.append(f"{len(convs)} convs")
+    return ", ".join(words)
+
+
+def _window(conv: nn.Conv2d) -> str:
+    return " × ".join(map(str, conv.kernel_size))
+
+
+def _traits(branch: nn.Module) -> str:
+    """Say how a branch differs from those beside it: "3 × 3, rate 6", "pool 2 × 2"."""
+    layers = list(branch.modules())
+    for layer in layers:
+        if isinstance(layer, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)):
+            size = layer.output_size
+            height, width = size if isinstance(size, tuple) else (size, size)
+            return f"pool {height} × {width}"
+    convs = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    if not convs:
+        return ""
+    widest = max(convs, key=lambda conv: conv.dilation[0] * (conv.kernel_size[0] - 1))
+    rate = widest.dilation[0]
+    return _window(widest) + (f", rate {rate}" if rate > 1 else "")
+
+
+def _users(nodes: list[Node], key: str) -> list[tuple[Node, Edge]]:
+    return [(node, edge) for node in nodes for edge in node.inputs if edge.source == key]
+
+
 def _merge(nodes: list[Node]) -> list[Node]:
     """Draw a chain of sums (or concatenations) as one."""
     for node in list(nodes):
-        users = [other for other in nodes if any(e.source == node.key for e in other.inputs)]
+        users = [user for user, _ in _users(nodes, node.key)]
         if (
             node.kind in ("sum", "concat")
             and len(users) == 1
             and users[0].kind == node.kind
             and users[0].shape[-2:] == node.shape[-2:]
         ):
-            user = users[0]
-            user.inputs = [
-                part
-                for edge in user.inputs
-                for part in (node.inputs if edge.source == node.key else [edge])
-            ]
-            nodes.remove(node)
+            _replace(nodes, node, node.inputs)
     return nodes
 
 
-def _fold(nodes: list[Node]) -> list[Node]:
+def _replace(nodes: list[Node], node: Node, inputs: list[Edge]) -> None:
+    """Take a node out: what it fed is fed by its inputs."""
+    for user, _ in _users(nodes, node.key):
+        user.inputs = [
+            part for edge in user.inputs for part in (inputs if edge.source == node.key else [edge])
+        ]
+    nodes.remove(node)
+
+
+def _fold_upsampling(nodes: list[Node]) -> list[Node]:
     """Draw an upsampling layer that only feeds a sum or concatenation as its connection."""
     for node in list(nodes):
-        users = [
-            (other, edge) for other in nodes for edge in other.inputs if edge.source == node.key
-        ]
+        users = _users(nodes, node.key)
         if node.kind != "block" or len(users) != 1 or len(node.inputs) != 1:
             continue
         (user, edge), before = users[0], node.inputs[0].shape
@@ -387,3 +447,69 @@ def _fold(nodes: list[Node]) -> list[Node]:
             edge.source, edge.via = node.inputs[0].source, node.label
             nodes.remove(node)
     return nodes
+
+
+def _fold_resizing(nodes: list[Node], modules: Mapping[str, nn.Module]) -> list[Node]:
+    """Draw a layer without weights that pools or unpools as the way into the next block."""
+    for node in list(nodes):
+        users = [user for user, _ in _users(nodes, node.key)]
+        if (
+            node.kind == "block"
+            and len(users) == 1
+            and users[0].kind == "block"
+            and len(node.shape) == len(users[0].shape) == 3
+            and node.shape[1:] == users[0].shape[1:]
+            and node.shape[1:] != node.inputs[0].shape[1:]
+            and not list(modules[node.key.split("#")[0]].parameters())
+        ):
+            _replace(nodes, node, node.inputs)
+    return nodes
+
+
+def _fold_rows(nodes: list[Node]) -> list[Node]:
+    """Draw three or more equal blocks of a list, one behind the other, as one."""
+    row: list[Node] = []
+    for node in [*nodes, None]:
+        if row and node is not None and _continues(row[-1], node, nodes):
+            row.append(node)
+            continue
+        if len(row) > 2:
+            first, last = row[0], row[-1]
+            last.inputs, last.count = first.inputs, len(row)
+            last.label = f"{first.key}–{last.key.split('.')[-1]}"
+            for folded in row[:-1]:
+                nodes.remove(folded)
+        row = [node] if node is not None else []
+    return nodes
+
+
+def _continues(before: Node, node: Node, nodes: list[Node]) -> bool:
+    """Whether a block is the next of a list, made from the one before alone, in the same shape."""
+    lists = [name.rpartition(".") for name in (before.key, node.key)]
+    return (
+        before.kind == node.kind == "block"
+        and lists[0][0] == lists[1][0]
+        and all(number.isdigit() for *_, number in lists)
+        and before.shape == node.shape
+        and [edge.source for edge in node.inputs] == [before.key]
+        and len(_users(nodes, before.key)) == 1
+    )
+
+
+def _mark_branches(nodes: list[Node], modules: Mapping[str, nn.Module], rename: bool) -> None:
+    """Find blocks that run side by side on one map and are joined; name them by what differs."""
+    found: dict[tuple[str, str], list[Node]] = {}
+    for node in nodes:
+        users = [user for user, _ in _users(nodes, node.key)]
+        if (
+            node.kind == "block"
+            and len(node.inputs) == len(users) == 1
+            and users[0].kind in ("sum", "concat", "product")
+        ):
+            found.setdefault((node.inputs[0].source, users[0].key), []).append(node)
+    for (source, _), branches in found.items():
+        if len(branches) > 2:
+            for node in branches:
+                node.branch = source
+                if rename:
+                    node.label = _traits(modules[node.key.split("#")[0]]) or node.label

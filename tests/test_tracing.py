@@ -7,55 +7,7 @@ import torchvision
 from torch import nn
 
 from seglab import models, tracing
-
-
-def block(channels_in, channels_out):
-    return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.ReLU(inplace=True))
-
-
-class Unet(nn.Module):
-    """Two levels, pooled by a function, upsampled by a layer, concatenated by a function."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.second, self.bottom = block(3, 4), block(4, 8), block(8, 16)
-        self.up2, self.up1 = nn.ConvTranspose2d(16, 8, 2, 2), nn.ConvTranspose2d(8, 4, 2, 2)
-        self.left2, self.left1 = block(16, 8), block(8, 4)
-        self.head = nn.Conv2d(4, 5, 1)
-
-    def forward(self, images):
-        first = self.first(images)
-        second = self.second(F.max_pool2d(first, 2))
-        bottom = self.bottom(F.max_pool2d(second, 2))
-        features = self.left2(torch.cat([second, self.up2(bottom)], 1))
-        return self.head(self.left1(torch.cat([first, self.up1(features)], 1)))
-
-
-class Unpooling(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.encoder, self.decoder = Pool(), Unpool()
-
-    def forward(self, images):
-        return self.decoder(*self.encoder(images))
-
-
-class Pool(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.features, self.pool = block(3, 4), nn.MaxPool2d(2, return_indices=True)
-
-    def forward(self, images):
-        return self.pool(self.features(images))
-
-
-class Unpool(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.unpool, self.features = nn.MaxUnpool2d(2), block(4, 2)
-
-    def forward(self, features, indices):
-        return self.features(self.unpool(features, indices))
+from tests.networks import Atrous, Functional, Pyramid, Taps, Unet, Unpooling, block
 
 
 def edges(nodes):
@@ -155,10 +107,86 @@ def test_parallel_branches_are_drawn_one_by_one():
     assert nodes[-1].shape == (21, 224, 224)
 
 
-def test_pooling_indices_are_told_from_feature_maps():
-    nodes = tracing.trace(Unpooling(), (3, 64, 64), blocks=["encoder", "decoder"])
-    kinds = [(edge.source, edge.indices) for edge in nodes[-1].inputs]
-    assert kinds == [("encoder", False), ("encoder", True)]
+@pytest.mark.parametrize("network", [Unpooling, Functional])
+def test_pooling_indices_are_told_from_feature_maps(network):
+    nodes = tracing.trace(network(), (3, 64, 64))
+    dashed = {(e.source, node.key) for node in nodes for e in node.inputs if e.indices}
+    assert {b for _, b in dashed} == {"up.2", "up.1"}  # into up.0, the map itself comes along
+    plain = {(e.source, node.key) for node in nodes for e in node.inputs if not e.indices}
+    assert not plain & dashed
+
+
+def test_layers_that_only_pool_or_unpool_are_drawn_as_the_way_into_the_next_block():
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.pool, self.second = block(3, 4), nn.MaxPool2d(2), block(4, 8)
+            self.up, self.last = nn.Upsample(scale_factor=2), block(8, 4)
+
+        def forward(self, images):
+            return self.last(self.up(self.second(self.pool(self.first(images)))))
+
+    keys = [node.key for node in tracing.trace(Pooled(), (3, 32, 32))]
+    assert keys == ["image", "first", "second", "last"]
+    chosen = tracing.trace(Pooled(), (3, 32, 32), ["pool", "last"])
+    assert [node.key for node in chosen] == ["image", "pool", "last"]
+
+
+def test_equal_blocks_in_a_row_are_drawn_as_one_between_two_taps():
+    nodes = tracing.trace(Taps(), (3, 64, 64))
+    rows = [(node.label, node.count) for node in nodes if node.count > 1]
+    assert rows == [("layers.0–3", 4), ("layers.4–7", 4), ("layers.8–11", 4)]
+    assert ("layers.3", "layers.7") in edges(nodes)
+    assert ("layers.3", "reduce.0") in edges(nodes)
+
+
+@pytest.mark.parametrize(
+    ("network", "labels"),
+    [
+        (Atrous, ["3 × 3, rate 6", "3 × 3, rate 12", "3 × 3, rate 18", "3 × 3, rate 24"]),
+        (Pyramid, ["pool 1 × 1", "pool 2 × 2", "pool 3 × 3", "pool 6 × 6"]),
+    ],
+)
+def test_branches_are_called_by_what_differs(network, labels):
+    nodes = tracing.trace(network(), (3, 64, 64))
+    branches = [node for node in nodes if node.branch]
+    assert [node.label for node in branches] == labels
+    assert {node.branch for node in branches} == {"encoder"}
+
+
+def test_stages_of_a_plain_stack_are_called_by_their_layers():
+    with torch.device("meta"):
+        nodes = tracing.trace(torchvision.models.vgg16())
+    assert [node.label for node in nodes] == [
+        "image",
+        "2 convs",
+        "pool, 2 convs",
+        *["pool, 3 convs"] * 3,
+        "pool",
+        *["linear"] * 3,
+    ]
+
+
+def test_a_block_that_joins_two_maps_is_opened():
+    class Join(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.refine = block(12, 4)
+
+        def forward(self, low, high):
+            return self.refine(torch.cat([low, F.interpolate(high, scale_factor=2)], 1))
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.join = block(3, 4), block(4, 8), Join()
+
+        def forward(self, images):
+            first = self.first(images)
+            return self.join(first, high=self.second(F.max_pool2d(first, 2)))
+
+    nodes = tracing.trace(Model(), (3, 32, 32))
+    assert [node.key for node in nodes][-2:] == ["concat 1", "join.refine"]
 
 
 def test_a_block_that_runs_twice_is_two_feature_maps():
