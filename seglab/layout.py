@@ -216,7 +216,7 @@ class Layout:
         self.routes = [
             self._route(self.places[edge.source], edge, place)
             for place in self.places.values()
-            for edge in place.node.inputs
+            for edge in _drawn(place.node.inputs)
         ]
         self._set_rows()
         self._set_columns()
@@ -422,6 +422,12 @@ class Layout:
             place.anchor = "start"
         elif busy == [False, True]:
             place.anchor = "end"
+
+
+def _drawn(edges: list[Edge]) -> list[Edge]:
+    """Where a map comes along with its indices, one line is enough."""
+    maps = {edge.source for edge in edges if not edge.indices}
+    return [edge for edge in edges if not edge.indices or edge.source not in maps]
 
 
 def _stack(cell: list[Place]) -> None:

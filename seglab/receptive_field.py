@@ -20,7 +20,7 @@ from seglab.models.running import device_of, mode
 from seglab.tracing import run_on_meta, tensors
 
 _HEIGHT = 256  # pixels; columns alone are followed, so the images may be low
-_WIDTHS = (2048, 8192, 32768)  # wide, so that the border does not cut the fields in the middle
+_WIDTHS = (2048, 4096, 16384)  # wide, so that the border does not cut the fields in the middle
 _NOTHING = -math.inf  # depends on no pixel
 
 
@@ -81,7 +81,7 @@ def theoretical(
     ------
     ValueError
         If there is no such module or it did not run, if the model uses an operation that cannot
-        be followed, or if the field is larger than 16,384 pixels but not the whole image.
+        be followed, or if the field is larger than 8,192 pixels but not the whole image.
     """
     whole = 0
     for width in _WIDTHS:
@@ -308,8 +308,20 @@ def _thin(reach: Tensor) -> Tensor:
 def _move(func: Any, call: dict, size: Any) -> Any:
     """Numbers change places: so do their columns."""
     if func._schema.name in ("aten::view", "aten::_unsafe_view"):  # columns are not contiguous
-        return call["self"].reshape(size)
+        return _reshape(call["self"], list(size))
     return func(*call.values())
+
+
+def _reshape(reach: Tensor, size: list[int]) -> Tensor:
+    """Reshape without writing out axes along which nothing varies, at both ends if they stay."""
+    common = min(reach.ndim, len(size))
+    for axes in (range(common), range(-1, -common - 1, -1)):
+        for axis in axes:
+            if reach.shape[axis] != size[axis]:
+                break
+            if reach.stride(axis) == 0:
+                reach, size[axis] = reach.narrow(axis, 0, 1), 1
+    return reach.reshape(size)
 
 
 def _meet(func: Any, call: dict, size: Any) -> Tensor:

@@ -5,6 +5,7 @@ blocks to draw; between the blocks every torch function is watched, so that sums
 and resizing are found wherever the model's code does them.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ _KINDS = {
     **dict.fromkeys(("cat", "concat", "concatenate"), "concat"),
     **dict.fromkeys(("mul", "mul_", "__mul__", "__imul__", "__rmul__"), "product"),
 }
+
+_Sources = list[tuple[str, bool]]  # key of a node, and whether only indices come from it
 
 
 @dataclass
@@ -144,7 +147,7 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
         self.labels = labels
         self.nodes: list[Node] = []
-        self.origins: dict[int, dict[str, bool]] = {}  # id of a tensor -> nodes; indices of them?
+        self.origins: dict[int, _Sources] = {}  # id of a tensor -> what it was made from
         self.alive: list[Tensor] = []  # an id stays unique while its tensor lives
         self.inside = 0
         self.waiting: list[list[Edge]] = []
@@ -182,7 +185,7 @@ class _Recorder(TorchFunctionMode):
             key = f"{name}#{calls + 1}" if calls else name
             self._node(key, self.labels[name], "block", maps[0], self.waiting.pop())
             for tensor in maps[1:]:
-                self._remember(tensor, {key: False})
+                self._remember(tensor, [(key, False)])
 
         return leave
 
@@ -190,9 +193,9 @@ class _Recorder(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if self.inside == 0 and (made := list(tensors(result))):
             edges = self._edges(tensors((args, kwargs or {})))
-            sources = {edge.source: edge.indices for edge in edges}
+            sources = list(dict.fromkeys((edge.source, edge.indices) for edge in edges))
             kind = _KINDS.get(getattr(func, "__name__", ""), "")
-            if kind and len(sources) > 1:
+            if kind and len({source for source, _ in sources}) > 1:
                 count = 1 + sum(node.kind == kind for node in self.nodes)
                 self._node(f"{kind} {count}", kind, kind, made[0], edges)
             elif sources:
@@ -202,20 +205,18 @@ class _Recorder(TorchFunctionMode):
 
     def _node(self, key: str, label: str, kind: str, made: Tensor, edges: list[Edge]) -> None:
         self.nodes.append(Node(key, label, kind, tuple(made.shape[1:]), edges))
-        self._remember(made, {key: False})
+        self._remember(made, [(key, False)])
 
-    def _remember(self, tensor: Tensor, sources: dict[str, bool]) -> None:
+    def _remember(self, tensor: Tensor, sources: _Sources) -> None:
         self.origins[id(tensor)] = sources
         self.alive.append(tensor)
 
     def _edges(self, given: Any) -> list[Edge]:
-        edges = [
+        return [
             Edge(source, tuple(tensor.shape[1:]), indices or not tensor.is_floating_point())
             for tensor in given
-            for source, indices in self.origins.get(id(tensor), {}).items()
+            for source, indices in self.origins.get(id(tensor), [])
         ]
-        maps = {edge.source for edge in edges if not edge.indices}
-        return [edge for edge in edges if not edge.indices or edge.source not in maps]
 
 
 def run_on_meta(
@@ -346,7 +347,7 @@ def _choose(model: nn.Module, calls: dict[str, _Call]) -> dict[str, str]:
             return {}  # activation, dropout, normalization of the image
         if name in parallel:
             return {name: name}
-        if isinstance(module, (nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)):
+        if _only_normalizes(module) and math.prod(call.before) == math.prod(call.after):
             return {}
         if not name or branches(name):
             return deeper
@@ -359,6 +360,14 @@ def _choose(model: nn.Module, calls: dict[str, _Call]) -> dict[str, str]:
         return {name: _called(name, module)}
 
     return expand("", model)
+
+
+def _only_normalizes(module: nn.Module) -> bool:
+    """Whether all weights are those of normalizations; tokens may be laid out as a map besides."""
+    owners = [part for part in module.modules() if list(part.parameters(recurse=False))]
+    return bool(owners) and all(
+        isinstance(part, (nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)) for part in owners
+    )
 
 
 def _is_plain(module: nn.Module) -> bool:
@@ -379,6 +388,7 @@ def _described(layers: Sequence[nn.Module]) -> str:
     """Say in a few words what a stack of layers is: "pool, 2 convs", "7 × 7 conv", "linear"."""
     convs = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
     words = ["pool"] * any("Pool" in type(layer).__name__ for layer in layers)
+    words += ["upsampling"] * any(isinstance(layer, nn.Upsample) for layer in layers)
     words += ["linear"] * any(isinstance(layer, nn.Linear) for layer in layers)
     if len(convs) == 1:
         words.append(f"{_window(convs[0])} conv")

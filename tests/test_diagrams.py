@@ -127,7 +127,7 @@ def test_the_alt_text_calls_maps_as_the_reader_sees_them():
     model = models.create("deconvnet", 6, preset="small")
     blocks = {"encoder.blocks.0": "pool1", "decoder.4": "deconv1"}
     alt = diagrams.network(model, (3, 128, 128), blocks=blocks).alt
-    assert "with pooling indices of pool1" in alt
+    assert "with the positions of pool1" in alt
     assert "encoder.blocks" not in alt
 
 

@@ -111,9 +111,9 @@ def test_parallel_branches_are_drawn_one_by_one():
 def test_pooling_indices_are_told_from_feature_maps(network):
     nodes = tracing.trace(network(), (3, 64, 64))
     dashed = {(e.source, node.key) for node in nodes for e in node.inputs if e.indices}
-    assert {b for _, b in dashed} == {"up.2", "up.1"}  # into up.0, the map itself comes along
+    assert {b for _, b in dashed} == {"up.2", "up.1", "up.0"}
     plain = {(e.source, node.key) for node in nodes for e in node.inputs if not e.indices}
-    assert not plain & dashed
+    assert {b for _, b in plain & dashed} == {"up.0"}  # there the map itself comes along
 
 
 def test_layers_that_only_pool_or_unpool_are_drawn_as_the_way_into_the_next_block():
