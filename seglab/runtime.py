@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import random
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -138,6 +139,13 @@ class Runtime:
         return f"{self.profile} profile on {self.device}, {dtype}, seed {self.seed}; {packages}"
 
 
+def _keep_float32() -> None:
+    """Keep newer GPUs from rounding what enters a float32 convolution to 10 bits."""
+    with warnings.catch_warnings():  # torch 2.9 announces a newer switch, which breaks this one
+        warnings.simplefilter("ignore")
+        torch.backends.cudnn.allow_tf32 = False
+
+
 def start(seed: int = 0) -> Runtime:
     """Seed everything and return the Runtime of this process; ``SEGLAB_SEED`` overrides `seed`.
 
@@ -149,8 +157,7 @@ def start(seed: int = 0) -> Runtime:
         raise ValueError(f"SEGLAB_SEED is {override!r}; expected a whole number from 0")
     seed = int(override or seed)
     seed_everything(seed)
-    # Newer GPUs would round what enters a float32 convolution to 10 bits, too few to compare by.
-    torch.backends.cudnn.allow_tf32 = False
+    _keep_float32()
     where = device()
     return Runtime(
         device=where,
