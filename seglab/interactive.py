@@ -155,7 +155,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Number:
-    """A question whose answer is a number.
+    """A question whose answer is a number, typed as 1024, 1,024, 0.75, 3/4 or 75 %.
 
     Attributes
     ----------
@@ -237,12 +237,17 @@ _STYLE = """<style>
 </style>"""
 
 # Shows the explanation whose number is nearest to what was typed, else the hint (the last one).
+# Reads 1,024 and 0,5 and 3/4; 75 % is 0.75, or 75 where percent are asked for.
 _CHECK = (
-    "var typed=parseFloat(this.elements[0].value.replace(/[\\s,]/g,'').replace('−','-'));"
+    "var box=this.elements[0],text=box.value.replace(/\\s/g,'').replace('−','-')"
+    ".replace(/,(?=\\d{3}(?!\\d))/g,'').replace(/,/g,'.'),parts=text.split('/');"
+    "var number=parseFloat(parts[0])/(parts.length>1?parseFloat(parts[1]):1);"
+    "var typed=/%$/.test(text)?[number/100,number]:[number];"
     "var all=this.querySelectorAll('p'),found=all[all.length-1];"
-    "for(var i=all.length-2;i>=0;i--){"
-    "if(Math.abs(typed-all[i].dataset.value)<=all[i].dataset.tolerance)found=all[i]}"
+    "for(var i=all.length-2;i>=0;i--){if(typed.some(function(n){"
+    "return Math.abs(n-all[i].dataset.value)<=all[i].dataset.tolerance}))found=all[i]}"
     "for(i=0;i<all.length;i++)all[i].className=all[i].className.replace(' shown','');"
+    "box.setAttribute('aria-invalid',found.className=='wrong');"
     "found.className+=' shown';return false"
 )
 
@@ -273,8 +278,10 @@ def _number(question: Number, position: int, key: str) -> str:
     form = (
         f'<form onsubmit="{_CHECK}" onkeydown="{_ENTER}">'
         f'<div><label for="{key}">Your number: </label>'
-        f'<input type="text" inputmode="decimal" autocomplete="off" id="{key}"> '
-        f'<button type="submit">Check</button></div><div role="status">{"".join(rows)}</div></form>'
+        f'<input type="text" autocomplete="off" id="{key}" '
+        f'aria-describedby="{key}-said"> '
+        f'<button type="submit">Check</button></div>'
+        f'<div role="status" id="{key}-said">{"".join(rows)}</div></form>'
     )
     return _fieldset(question.question, position, form)
 

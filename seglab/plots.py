@@ -10,7 +10,7 @@ from cycler import cycler
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from seglab import svg
 from seglab.labels import Labels
@@ -337,6 +337,46 @@ def iou_bars(scores: Mapping[str, Any], labels: Labels) -> Figure:
     axes.grid(False, axis="y")
     if len(scores) > 1:
         figure.legend(loc="outside lower center", ncols=min(4, len(scores)))
+    return figure
+
+
+def receptive_field(effective: Any, size: float) -> Figure:
+    """Draw what moves the central unit, in the frame of what can.
+
+    Parameters
+    ----------
+    effective : array or tensor, (H, W)
+        What `seglab.receptive_field.effective` returned; its square root is drawn, so that faint
+        parts show.
+    size : float
+        Side of the theoretical field in pixels, drawn dashed around the strongest pixel; no frame
+        if it is larger than the image.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        For `show`.
+
+    Raises
+    ------
+    ValueError
+        If the map is not (H, W).
+    """
+    values = to_array(effective)
+    if values.ndim != 2:
+        raise ValueError(f"expected a map (H, W), got {values.shape}")
+    figure, axes = plt.subplots(figsize=(WIDTH / 2, WIDTH / 2 * min(_aspect(values), 2) + 0.4))
+    axes.imshow(np.sqrt(values), cmap="viridis", vmin=0)
+    axes.grid(False)
+    axes.set(xlabel="column, pixels", ylabel="row, pixels")
+    if size <= min(values.shape):
+        row, column = np.unravel_index(values.argmax(), values.shape)
+        corner = (column - size / 2, row - size / 2)
+        axes.add_patch(
+            Rectangle(
+                corner, size, size, fill=False, edgecolor=_PALE, linestyle="--", linewidth=1.5
+            )
+        )
     return figure
 
 

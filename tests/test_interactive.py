@@ -245,4 +245,23 @@ def test_a_quiz_answers_by_keyboard_and_by_mouse_without_a_kernel():
             page.get_by_label("Your number").fill(typed)
             page.keyboard.press("Enter")
             assert seen.all()[1].endswith(said)
+        share = Number("Which share?", 0.75, "Three of four.", mistakes={0.25: "The other share."})
+        percent = Number("How many percent?", 40, "Two of five.")
+        page.set_content(
+            f"<!doctype html><meta charset=utf-8>{interactive.quiz([share, percent]).data}"
+        )
+        for field, typed, said in [
+            (0, "3/4", "Three of four."),
+            (0, "75 %", "Three of four."),
+            (0, "0,75", "Three of four."),
+            (0, "-1/-4", "The other share."),
+            (0, "3/0", "Not this number: try again."),
+            (1, "40%", "Two of five."),
+        ]:
+            box = page.get_by_label("Your number").nth(field)
+            box.fill(typed)
+            page.keyboard.press("Enter")
+            assert page.locator("form").nth(field).locator("p:visible").inner_text().endswith(said)
+            right = said in ("Three of four.", "Two of five.")
+            assert box.get_attribute("aria-invalid") == ("false" if right else "true")
         browser.close()

@@ -33,6 +33,13 @@ EYES = {
             [-0.011820, 0.042940, 0.968881],
         ]
     ),
+    "tritanopia": np.array(
+        [
+            [1.255528, -0.076749, -0.178779],
+            [-0.078411, 0.930809, 0.147602],
+            [0.004733, 0.691367, 0.303900],
+        ]
+    ),
 }
 
 
@@ -112,11 +119,31 @@ def test_curve_colors_stand_out_on_light_and_dark(color, ground):
 
 
 @pytest.mark.parametrize("eye", EYES)
-def test_curve_colors_differ_for_color_blind_eyes(eye):
-    seen = [lab(np.clip(EYES[eye] @ linear(color), 0, 1)) for color in plots.CURVES]
+@pytest.mark.parametrize(
+    ("colors", "least"),
+    [(plots.CURVES, 12), (["#{:02x}{:02x}{:02x}".format(*c) for c in SCENES.colors], 20)],
+    ids=["curves", "scenes"],
+)
+def test_colors_differ_for_color_blind_eyes(eye, colors, least):
+    seen = [lab(np.clip(EYES[eye] @ linear(color), 0, 1)) for color in colors]
     for i, a in enumerate(seen):
         for b in seen[:i]:
-            assert np.linalg.norm(a - b) > 12
+            assert np.linalg.norm(a - b) > least
+
+
+def test_a_receptive_field_is_drawn_with_the_size_that_theory_gives():
+    found = torch.zeros(64, 96)
+    found[32, 48] = 1
+    figure = plots.receptive_field(found, 33)
+    axes = figure.axes[0]
+    (frame,) = axes.patches
+    assert (frame.get_width(), frame.get_height()) == (33, 33)
+    assert frame.get_x() + 33 / 2 == 48
+    assert frame.get_y() + 33 / 2 == 32
+    assert axes.images[0].get_array().max() == 1
+    assert not plots.receptive_field(found, float("inf")).axes[0].patches
+    with pytest.raises(ValueError, match=r"\(1, 64, 96\)"):
+        plots.receptive_field(found[None], 33)
 
 
 @pytest.mark.parametrize("name", ["images", "legend", "history", "confusion", "bars", "curve"])
