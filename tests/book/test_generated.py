@@ -161,6 +161,11 @@ def test_our_result_is_the_mean_over_the_recorded_seeds(recorded):
     assert sheets.percent([0.5]) == "50.0"
 
 
+def test_a_chapter_with_one_network_may_record_its_scores_without_a_name(recorded):
+    recorded({"07_unet_seed0": {"seed": 0, "scores": {"mean_iou": 0.6, "iou": {}}}})
+    assert sheets.seeds({"title": "U-Net", "chapter": "07_unet"}) == [(0, 0.6)]
+
+
 def test_a_recorded_run_without_the_score_of_a_sheet_is_an_error(recorded):
     recorded({"04_fcn_seed0": {"seed": 0, "scores": {"FCN-8": {"mean_iou": 0.1}}}})
     with pytest.raises(ValueError, match="expects a score 'FCN-8s' in 04_fcn_seed0"):

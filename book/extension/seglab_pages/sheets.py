@@ -109,6 +109,8 @@ def sees(name: str) -> str:
 def seeds(fact: dict[str, Any]) -> list[tuple[int, float]]:
     """Return (seed, mean IoU) of the runs of a chapter that were recorded for a fact sheet.
 
+    ``scores`` of a record are those of the chapter's one network, or of several by name.
+
     Raises
     ------
     ValueError
@@ -119,13 +121,14 @@ def seeds(fact: dict[str, Any]) -> list[tuple[int, float]]:
     for record_name in records.names():
         if record_name.startswith(f"{fact['chapter']}_seed"):
             record = records.load(record_name)
-            if name not in record.get("scores", {}):
-                known = ", ".join(record.get("scores", {})) or "no scores"
+            scores = record.get("scores", {})
+            score = scores if "mean_iou" in scores else scores.get(name)
+            if score is None:
                 raise ValueError(
                     f"book/facts.yml expects a score {name!r} in {record_name}.json, which has "
-                    f"{known}; set `record` to the one that is meant"
+                    f"{', '.join(scores) or 'none'}; set `record` to the one that is meant"
                 )
-            found.append((record["seed"], record["scores"][name]["mean_iou"]))
+            found.append((record["seed"], score["mean_iou"]))
     return sorted(found)
 
 
