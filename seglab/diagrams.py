@@ -358,7 +358,8 @@ def _cells(x: float, y: float, rows: int, columns: int, paint: _Paint) -> str:
 def _cell(
     x: float, y: float, side: float, fill: str = "", text: str = "", dashed: bool = False
 ) -> str:
-    look = f'fill="{fill}" fill-opacity=".75"' if fill else 'fill-opacity=".04"'
+    shade = ".5" if text else ".75"  # paler under a number, which takes the page's color
+    look = f'fill="{fill}" fill-opacity="{shade}"' if fill else 'fill-opacity=".04"'
     dash = ' stroke-dasharray="3 3"' if dashed else ""
     box = (
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{side:.1f}" {look} '

@@ -157,16 +157,20 @@ def filled(drawing, color):
     return [(round((y - cells[0][0]) / 26), round((x - cells[0][1]) / 26)) for y, x in cells]
 
 
-@pytest.mark.parametrize(("stride", "dilation", "padding"), [(1, 1, 0), (2, 1, 1), (1, 2, 0)])
+@pytest.mark.parametrize(
+    ("stride", "dilation", "padding"),
+    [(s, d, p) for s in (1, 2, 3) for d in (1, 2, 3) for p in (0, 1, 2) if 7 + 2 * p > 2 * d + s],
+)
 def test_the_marked_cells_are_those_that_torch_uses(stride, dilation, padding):
     side, at = 7, (1, 1)
-    image = torch.zeros(1, 1, side, side, requires_grad=True)
-    settings = {"stride": stride, "dilation": dilation, "padding": padding}
-    output = F.conv2d(image, torch.ones(1, 1, 3, 3), **settings)
+    padded = torch.zeros(1, 1, side + 2 * padding, side + 2 * padding, requires_grad=True)
+    output = F.conv2d(padded, torch.ones(1, 1, 3, 3), stride=stride, dilation=dilation)
     output[0, 0, *at].backward()
-    used = image.grad[0, 0].nonzero()
+    used = padded.grad[0, 0].nonzero()
     expected = [tuple(cell) for cell in (used - used[0]).tolist()]
-    drawing = diagrams.convolution(side, 3, at=at, **settings)
+    drawing = diagrams.convolution(
+        side, 3, at=at, stride=stride, dilation=dilation, padding=padding
+    )
     assert filled(drawing, "#0072B2") == expected
     assert f"output {output.shape[-1]} × {output.shape[-1]}" in drawing.svg
 
@@ -193,6 +197,28 @@ def test_pooling_and_unpooling_are_those_of_torch():
     ]
     expected = torch.cat([values.flatten(), pooled.flatten(), unpooled.flatten()])
     np.testing.assert_array_equal(numbers, expected)
+
+
+def brightness(color):
+    """Relative luminance of an sRGB color, WCAG 2."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color]
+    return sum(share * c for share, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize(("ink", "page"), [("#323232", "#ffffff"), ("#ced6dd", "#121212")])
+def test_numbers_on_colored_cells_have_contrast_in_light_and_dark(ink, page):
+    def channels(color):
+        return np.array([int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)])
+
+    cells = ElementTree.fromstring(diagrams.pooling(VALUES).svg).iter(f"{SVG}rect")
+    painted = {
+        (c.get("fill"), float(c.get("fill-opacity"))) for c in cells if "#" in c.get("fill", "")
+    }
+    assert len(painted) == 2
+    for color, opacity in painted:
+        ground = opacity * channels(color) + (1 - opacity) * channels(page)
+        dark, light = sorted(map(brightness, (channels(ink), ground)))
+        assert (light + 0.05) / (dark + 0.05) > 4.5
 
 
 @pytest.mark.parametrize(
