@@ -65,7 +65,7 @@ class SegNet(nn.Module):
 
     presets: ClassVar[dict[str, dict]] = {
         "paper": {},
-        "small": {"widths": (16, 32, 64, 128, 128), "convs": (1, 1, 2, 2, 2)},
+        "small": {"widths": (16, 32, 64, 96, 96), "convs": (2, 1, 1, 1, 1)},
     }
 
     def __init__(
