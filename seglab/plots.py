@@ -330,7 +330,7 @@ def iou_bars(scores: Mapping[str, Any], labels: Labels) -> Figure:
         axes.barh(places, np.nan_to_num(values), height=0.9 * height, color=color, label=name)
         for place, value in zip(places, values, strict=True):
             text = "absent" if np.isnan(value) else f"{value:.2f}"
-            axes.text(np.nan_to_num(value) + 0.01, place, text, va="center", size=8)
+            axes.text(np.nan_to_num(value) + 0.01, place, text, va="center", size=9)
     axes.set_yticks(range(labels.num_classes), labels.names)
     axes.invert_yaxis()
     axes.set(xlabel="IoU", xlim=(0, 1.05))

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-SMALLEST = 0.84  # a drawing shrinks to this share of its natural size, then its box scrolls
+LEGIBLE = 10.0  # CSS pixels; a drawing shrinks until its smallest text is that high, then scrolls
+_LEAST, _MOST = 0.5, 0.84  # of its natural size, whatever its text
 
 # Marker for the end of a line: marker-end="url(##arrow)"
 ARROW = (
@@ -100,7 +101,7 @@ def drawing(body: str, alt: str, width: float, height: float, view: str | None =
     prefix = "s" + hashlib.sha256((body + alt).encode()).hexdigest()[:10] + "-"
     words = html.escape(alt)
     style = (
-        f"width:100%;max-width:{width:.0f}px;min-width:{min(width, SMALLEST * width):.0f}px;"
+        f"width:100%;max-width:{width:.0f}px;min-width:{_shrunk(body, width, view):.0f}px;"
         "height:auto;display:block;margin:0 auto;background:transparent;"
         "stroke-linejoin:round;stroke-linecap:butt"
     )
@@ -110,6 +111,14 @@ def drawing(body: str, alt: str, width: float, height: float, view: str | None =
         f'style="{style}"><title>{words}</title>{body.replace("##", "#" + prefix)}</svg>'
     )
     return Drawing(svg.replace('id="#', f'id="{prefix}'), alt, width, prefix)
+
+
+def _shrunk(body: str, width: float, view: str) -> float:
+    """Return the width at which the smallest text is just legible."""
+    sizes = [float(size) for size in re.findall(r'font-size(?:="|: )([\d.]+)', body)]
+    pixels = width / float(view.split()[2])  # for each unit of the drawing
+    share = LEGIBLE / (pixels * min(sizes)) if sizes else 0
+    return width * min(max(share, _LEAST), _MOST)
 
 
 def text(x: float, y: float, words: str, anchor: str = "middle", size: float = 12) -> str:

@@ -161,6 +161,17 @@ def test_every_figure_is_well_formed_small_and_takes_the_color_of_the_page(name)
     assert len(drawing.svg) < 60_000
 
 
+@pytest.mark.parametrize(("size", "share"), [(5, 0.84), (10, 0.75), (12, 0.625), (20, 0.5)])
+def test_a_figure_shrinks_until_its_smallest_text_has_ten_pixels(size, share):
+    figure = plt.figure(figsize=(6, 2))
+    figure.text(0.1, 0.5, "small", size=size)
+    figure.text(0.9, 0.5, "large", size=2 * size)
+    drawing = svg.from_figure(figure, "two words")
+    (least,) = re.findall(r"min-width:(\d+)px", drawing.svg)
+    assert float(least) == pytest.approx(share * drawing.width, abs=1)
+    assert share in (0.84, 0.5) or size * 4 / 3 * share == pytest.approx(10)
+
+
 def test_text_of_a_figure_is_escaped_and_stays_text():
     drawing = svg.from_figure(curve(), 'loss < 1 & "falling"')
     root = ElementTree.fromstring(drawing.svg)
