@@ -66,10 +66,17 @@ def _compute(op, *args, **kwargs):
             return x
         if id(x) in lowered:
             return lowered[id(x)][1]
-        return _lay(torch._C._acc.create_empty_tensor([0], x.dtype), x, storages)
+        # In inference mode a part of an ordinary tensor is an ordinary tensor.
+        part = x.untyped_storage()._cdata in ordinary
+        with torch.inference_mode(torch.is_inference_mode_enabled() and not part):
+            new = torch._C._acc.create_empty_tensor([0], x.dtype)
+        return _lay(new, x, storages)
 
     args, kwargs = pytree.tree_map(lower, (args, kwargs))
     storages = {view.untyped_storage()._cdata: x.untyped_storage() for view, x in lowered.values()}
+    ordinary = {
+        view.untyped_storage()._cdata for view, x in lowered.values() if not x.is_inference()
+    }
     result = op(*args, **kwargs)
     for view, x in lowered.values():
         if view.shape != x.shape or view.stride() != x.stride():  # an output was resized

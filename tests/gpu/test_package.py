@@ -61,6 +61,15 @@ def test_it_computes_what_the_cpu_computes():
         torch.testing.assert_close(other.grad.cpu(), here.grad)
 
 
+def test_it_knows_inference_mode():
+    torch.manual_seed(0)
+    model, images = torch.nn.Linear(4, 2), torch.rand(3, 4)
+    with torch.inference_mode():
+        there = copy.deepcopy(model).to(DEVICE)(images.to(DEVICE)).flatten()
+        torch.testing.assert_close(there.cpu(), model(images).flatten())
+    assert there.is_inference()
+
+
 def test_views_share_memory_and_moments_of_a_model_can_be_saved():
     numbers = torch.zeros(3, 4, device=DEVICE)
     numbers.T[0] += 1
