@@ -3,7 +3,7 @@
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help book test fast record serve pdf dist pictures readme repository clean install \
+.PHONY: help book test fast record serve pdf dist lighthouse pictures readme repository clean install \
         style types unit chapters gpu-branches colab pages
 
 VENV  := .venv
@@ -49,6 +49,7 @@ help:
 	@echo "make serve                 read the built book at http://localhost:$(PORT)"
 	@echo "make pdf                   print the book into $(EDITION).pdf"
 	@echo "make dist                  pack the book into $(EDITION).zip"
+	@echo "make lighthouse            measure the pages in a browser, keep the scores in book/results"
 	@echo "make readme                chapters and front page, as the README shows them"
 	@echo "make pictures              train what the front page shows, and draw it"
 	@echo "make repository URL=https://github.com/OWNER/NAME   where this book lives, in every file"
@@ -115,6 +116,11 @@ pdf: book
 # The site as one file, with a checksum.
 dist: book
 	@$(BIN)/python -m book.tools.archive $(SITE) $(EDITION).zip
+
+# Scores of the published pages; needs Chromium, npm, and a machine that does nothing else.
+lighthouse: book
+	@npm ci --prefix book/tools --ignore-scripts --no-audit --no-fund --silent
+	@$(BIN)/python -m book.tools.lighthouse $(SITE) book/tools/node_modules/lighthouse/cli/index.js
 
 # What the front page and the README show: networks are trained for it, the page is photographed.
 pictures: $(STAMP)

@@ -2,13 +2,17 @@
 // theme sees to code and outputs in the same way.
 (function () {
   "use strict";
+  const boxes = [...document.querySelectorAll("article div.math")];
   function mark() {
-    for (const box of document.querySelectorAll("article div.math")) {
-      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
-      else box.removeAttribute("tabindex");
-    }
+    // All reading before all writing: the page is laid out once.
+    const wide = boxes.map((box) => box.scrollWidth > box.clientWidth);
+    boxes.forEach((box, k) => {
+      if (wide[k]) box.tabIndex = 0;
+      else if (box.hasAttribute("tabindex")) box.removeAttribute("tabindex");
+    });
   }
-  const article = document.querySelector("article");
-  if (article) new ResizeObserver(mark).observe(article);
-  document.fonts.ready.then(mark);
+  if (boxes.length) {
+    new ResizeObserver(mark).observe(document.querySelector("article"));
+    document.fonts.ready.then(mark);
+  }
 })();

@@ -29,11 +29,12 @@ _styles: dict[str, None] = {}
 def fingerprint(root: Path = ROOT) -> str:
     """Hash everything but a chapter's own code that its outputs depend on.
 
-    That is the package, the recorded results that chapters read, and the versions of libraries.
+    That is the package, the recorded results that chapters read, and the versions of libraries;
+    not how fast the finished pages are.
     """
     files = [
         *(root / "seglab").rglob("*.py"),
-        *(root / "book" / "results").rglob("*.json"),
+        *(p for p in (root / "book" / "results").rglob("*.json") if p.stem != "lighthouse"),
         root / "requirements.txt",
     ]
     digest = hashlib.sha256()
@@ -156,6 +157,15 @@ def mend_markup(app: Sphinx, page: str, template: str, context: dict, doctree) -
     context["body"] = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
 
 
+def thin_out_code(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
+    """Take the marks from names, operators and punctuation, which have the color of the text.
+
+    They are half of all elements of a chapter, and a phone must lay out every one.
+    """
+    plain = re.compile(r'<span class="(?:n|nn|o|p|w)">([^<]*)</span>')
+    context["body"] = plain.sub(r"\1", context.get("body", ""))
+
+
 def finish_styles(app: Sphinx, exception: Exception | None) -> None:
     """Write the one style sheet, and take away the icons that it replaces."""
     if exception or app.builder.format != "html":
@@ -204,6 +214,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("html-page-context", lighten_page, priority=900)
     app.connect("html-page-context", describe_page, priority=900)
     app.connect("html-page-context", mend_markup, priority=900)
+    app.connect("html-page-context", thin_out_code, priority=900)
     # after the theme, which writes its colors of code when the build finishes
     app.connect("build-finished", finish_styles, priority=900)
     mathematics.setup(app)

@@ -1,11 +1,7 @@
 """The built pages in Chromium, with the network cut off."""
 
-import gzip
 import os
 import shutil
-import threading
-from functools import cache, partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -13,8 +9,8 @@ import pytest
 from ipywidgets import embed
 from playwright.sync_api import sync_playwright
 
+from book.tools import axe, lighthouse
 from seglab import interactive
-from tests.book.conftest import ROOT
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -23,8 +19,6 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH, p
 
 # What the sliders' library says about its own schema; anything else is ours to mend.
 KNOWN = ("strict mode",)
-
-AXE = ROOT / ".vendor" / "axe" / "axe.min.js"
 
 # What a page may transfer, gzipped, before a reader has moved a thing; with sliders, all of them.
 PAGE_BYTES = 1_500_000
@@ -40,17 +34,10 @@ UNRENDERED = r"""
 """
 
 
-class Handler(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture(scope="module")
 def address(site):
-    with ThreadingHTTPServer(("localhost", 0), partial(Handler, directory=site)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://localhost:{server.server_port}"
-        server.shutdown()
+    with lighthouse.serve(site) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +205,7 @@ def test_every_page_has_a_way_to_search(browser, page, address):
 
 @pytest.mark.usefixtures("needs_local_scripts")
 def test_axe_finds_no_obstacle_in_light_and_dark_wide_and_narrow(visit, page):
-    assert look_for_obstacles(visit(page)) == []
+    assert axe.obstacles(visit(page)) == []
 
 
 @pytest.mark.usefixtures("needs_local_scripts")
@@ -226,27 +213,8 @@ def test_axe_finds_no_obstacle_among_search_results(browser, address):
     page = browser.new_page()
     page.goto(f"{address}/search.html?q=segmentation", wait_until="networkidle")
     page.wait_for_selector("#search-results li")
-    assert look_for_obstacles(page) == []
+    assert axe.obstacles(page) == []
     page.close()
-
-
-def look_for_obstacles(page):
-    """Run axe in both themes at two widths; list what it finds, with where."""
-    page.evaluate(AXE.read_text())
-    found = []
-    for theme in ("light", "dark"):
-        page.emulate_media(color_scheme=theme)
-        page.wait_for_function(f"() => document.documentElement.dataset.theme === '{theme}'")
-        for width in (1280, 390):
-            page.set_viewport_size({"width": width, "height": 900})
-            # The theme looks for what scrolls, and transitions of color end.
-            page.wait_for_timeout(500)
-            for violation in page.evaluate("async () => (await axe.run()).violations"):
-                where = [node["html"][:200] for node in violation["nodes"]]
-                found.append((theme, width, violation["id"], where))
-    page.emulate_media(color_scheme="light")
-    page.set_viewport_size({"width": 1280, "height": 900})
-    return found
 
 
 CONTROLS = (
@@ -300,16 +268,8 @@ def test_what_a_page_transfers_stays_small(visit, page, site, address, self_cont
     paths = [urlsplit(url).path for url in opened.loaded if url.startswith(address)]
     files = {site / unquote(path).lstrip("/") for path in paths}
     assert len(files) > 5
-    total = sum(map(transferred, files))
+    total = sum(len(lighthouse.transferred(file)) for file in files)
     assert total < (CHAPTER_BYTES if sliders else PAGE_BYTES), f"{page}: {total:,} bytes"
-
-
-@cache
-def transferred(path):
-    """Bytes of a file as GitHub Pages sends it."""
-    pictures = (".png", ".jpg", ".woff", ".woff2")
-    data = path.read_bytes()
-    return len(data) if path.suffix in pictures else len(gzip.compress(data, 6))
 
 
 @pytest.mark.usefixtures("needs_local_scripts")
