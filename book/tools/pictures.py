@@ -30,7 +30,7 @@ ENLARGED = 3  # times, so that pixels of a label map keep their edges on any scr
 # Name in the package: its title, what it does, and what that looks like.
 NETWORKS = {
     "fcn32s": ("FCN-32s", "one answer for every 32 x 32 pixels", "in large rounded blobs"),
-    "fcn8s": ("FCN-8s", "with what two earlier layers saw", "with outlines and small things"),
+    "fcn8s": ("FCN-8s", "with what two earlier layers saw", "with outlines"),
 }
 
 
