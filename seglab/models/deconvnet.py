@@ -83,7 +83,7 @@ class DeconvNet(nn.Module):
             "widths": (16, 32, 64, 128, 128),
             "convs": (1, 1, 2, 2, 2),
             "hidden": 256,
-            "fc6_kernel": 4,
+            "fc6_kernel": 2,
         },
     }
 
