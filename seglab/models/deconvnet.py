@@ -81,7 +81,7 @@ class DeconvNet(nn.Module):
         "paper": {},
         "small": {
             "widths": (16, 32, 64, 128, 128),
-            "convs": (1, 1, 2, 2, 2),
+            "convs": (1, 1, 1, 1, 1),
             "hidden": 256,
             "fc6_kernel": 2,
         },
