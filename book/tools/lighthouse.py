@@ -132,8 +132,17 @@ def summary(reports: list[dict]) -> dict:
 
 
 def measure(site: Path, tool: Path) -> dict:
-    """Return the whole record of a built site."""
+    """Return the whole record of a built site.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a page of ``_toc.yml`` was not built.
+    """
     pages = [page for listed in parts().values() for page in listed]
+    missing = [page for page in pages if not (site / f"{page}.html").is_file()]
+    if missing:
+        raise FileNotFoundError(f"{site} has no {', '.join(missing)}; `make book` builds them")
     record: dict = {
         "command": "make lighthouse",
         "date": runtime.today(),
