@@ -82,6 +82,12 @@ SCENES = Labels(
     ),
 )
 
+# Streets and lakes in fog: water looks like road, a boat like a car.
+LOOKALIKES = Labels(
+    names=(*SCENES.names, "water", "boat"),
+    colors=(*SCENES.colors, (40, 150, 160), (225, 60, 120)),
+)
+
 CAMVID = Labels(
     names=(
         "sky",

@@ -17,9 +17,9 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seglab.labels import SCENES
+from seglab.labels import LOOKALIKES, SCENES
 
-SKY, BUILDING, ROAD, TREE, CAR, PERSON = range(6)
+SKY, BUILDING, ROAD, TREE, CAR, PERSON, WATER, BOAT = range(8)  # the last two: lookalikes
 SPLITS = {"train": 256, "val": 64, "test": 64}  # split -> default number of images
 
 TEXTURE_SIDE = 512  # pixels
@@ -111,6 +111,10 @@ class Scene:
         Standard deviation of the sensor noise, 0 to 1.
     seed : int
         Seed of the noise and of the texture offsets of sky and ground.
+    line : bool
+        Whether a dashed line runs down the middle of the ground.
+    lake : bool
+        Whether the ground is water and what looks like a car is a boat.
     """
 
     things: list[Thing] = field(default_factory=list)
@@ -125,6 +129,8 @@ class Scene:
     haze: float = 120.0
     noise: float = 0.02
     seed: int = 0
+    line: bool = True
+    lake: bool = False
 
 
 def _color(rng: np.random.Generator, low: float, high: float, tint: float) -> np.ndarray:
@@ -172,6 +178,46 @@ def sample(rng: np.random.Generator) -> Scene:
     return scene
 
 
+def sample_lookalike(rng: np.random.Generator, lake: bool, across: float = 1.0) -> Scene:
+    """Draw a random street or lake in fog, which only its shore tells apart.
+
+    Ground and vehicles have the same colors, textures and shapes in both. At one edge of the
+    image stands the evidence: buildings along a street, trees around a lake. The vehicles are at
+    the other end. The same `rng` gives the same scene but for what stands at that edge. In a wide
+    image (64 x 192, say) the evidence is far away.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of everything else.
+    lake : bool
+        False for a street.
+    across : float
+        Width of the image as a share of its larger side, so that the shore is in the picture.
+    """
+    scene = sample(rng)
+    scene.things, scene.line, scene.lake = [], False, lake
+    side = rng.choice([-1, 1])
+
+    def place(share: float, z: float) -> float:  # share 0: the shore's edge, 1: the other edge
+        column = share if side < 0 else 1 - share
+        return (column - scene.vanishing) * across * z / scene.focal
+
+    for share, z in ((0.02, rng.uniform(14, 18)), (0.08, rng.uniform(19, 26))):
+        width, height = rng.uniform(2.5, 4.5), rng.uniform(5, 11)
+        shade, offset = rng.uniform(0.3, 0.5), _offset(rng)
+        warm, green = np.array([1.12, 1.0, 0.86]), np.array([0.8, 1.15, 0.65])
+        label, tint = (TREE, green) if lake else (BUILDING, warm)
+        color = (shade * tint).astype(np.float32)
+        scene.things.append(Thing(label, place(share, z), z, width, height, color, offset))
+    for _ in range(rng.integers(2, 5)):
+        z, share = rng.uniform(12, 28), rng.uniform(0.7, 1)
+        width, height = rng.uniform(2.5, 4.3), rng.uniform(1.35, 1.9)
+        color, offset = _color(rng, 0.1, 0.8, 0.35), _offset(rng)
+        scene.things.append(Thing(CAR, place(share, z), z, width, height, color, offset))
+    return scene
+
+
 def _offset(rng: np.random.Generator) -> tuple[int, int]:
     return divmod(int(rng.integers(TEXTURE_SIDE**2)), TEXTURE_SIDE)
 
@@ -211,7 +257,7 @@ def render(scene: Scene, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]
     image : numpy.ndarray
         uint8, (H, W, 3).
     mask : numpy.ndarray
-        uint8, (H, W), class ids of ``seglab.labels.SCENES``.
+        uint8, (H, W), class ids of ``seglab.labels.SCENES``; of ``LOOKALIKES`` for a lake.
     """
     height, width = size
     rng = np.random.default_rng(scene.seed)
@@ -223,6 +269,8 @@ def render(scene: Scene, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]
     scale = scene.focal * max(size)
     for thing in sorted(scene.things, key=lambda thing: -thing.z):
         _draw_thing(scene, thing, image, mask, horizon, scale)
+    if scene.lake:
+        mask[mask == ROAD], mask[mask == CAR] = WATER, BOAT
     _expose(scene, image, rng)
     return (image * 255 + 0.5).astype(np.uint8), mask
 
@@ -253,7 +301,7 @@ def _draw_ground(scene, image, mask, horizon, rng):
     z = scene.focal * max(height, width) * scene.camera_height / below  # meters
     dash = (z + row) % 6 < 3
     right = np.abs(np.arange(width, dtype=np.float32) - scene.vanishing * width)
-    line = (right < 0.08 * below / scene.camera_height) & dash  # 16 cm wide
+    line = scene.line & (right < 0.08 * below / scene.camera_height) & dash  # 16 cm wide
     image[first:] = scene.ground + np.where(line, np.float32(0.25), shade)[..., None]
     mask[first:] = ROAD
 
@@ -376,11 +424,14 @@ class Scenes(Dataset):
         Another seed is another data set.
     void : int
         Width in pixels of a band of ignored pixels along class boundaries, as annotators leave.
+    lookalikes : bool
+        Draw streets and lakes in fog instead, with two more classes, water and boat, that look
+        like road and car: only what stands at the edge of the image, far away from most pixels,
+        tells them apart.
 
-    Items: image float32 (3, H, W) in [0, 1], mask int64 (H, W) with class ids 0 to 5, 255 = ignore.
+    Items: image float32 (3, H, W) in [0, 1], mask int64 (H, W) with class ids 0 to 5 (or 7), 255 =
+    ignore.
     """
-
-    labels = SCENES
 
     def __init__(
         self,
@@ -390,6 +441,7 @@ class Scenes(Dataset):
         length: int | None = None,
         seed: int = 0,
         void: int = 0,
+        lookalikes: bool = False,
     ):
         if split not in SPLITS:
             raise ValueError(f"no split is called {split!r}; there are {', '.join(SPLITS)}")
@@ -404,6 +456,8 @@ class Scenes(Dataset):
         if void < 0:
             raise ValueError(f"void is {void}; expected a width from 0 pixels")
         self.split, self.seed, self.void = split, seed, void
+        self.lookalikes = lookalikes
+        self.labels = LOOKALIKES if lookalikes else SCENES
 
     def __len__(self) -> int:
         return self.length
@@ -413,7 +467,10 @@ class Scenes(Dataset):
         if not -self.length <= index < self.length:
             raise IndexError(f"image {index} of {self.length}")
         split = list(SPLITS).index(self.split)
-        return sample(np.random.default_rng([self.seed, split, index % self.length]))
+        rng = np.random.default_rng([self.seed, split, index % self.length])
+        if self.lookalikes:
+            return sample_lookalike(rng, rng.random() < 0.5, self.size[1] / max(self.size))
+        return sample(rng)
 
     def render(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return image (H, W, 3) and mask (H, W), both uint8."""

@@ -8,7 +8,19 @@ from hypothesis import strategies as st
 
 from seglab import data
 from seglab.data import scenes
-from seglab.data.scenes import PERSON, ROAD, SKY, Scene, Scenes, Thing
+from seglab.data.scenes import (
+    BOAT,
+    BUILDING,
+    CAR,
+    PERSON,
+    ROAD,
+    SKY,
+    TREE,
+    WATER,
+    Scene,
+    Scenes,
+    Thing,
+)
 
 
 def test_items_follow_the_contract():
@@ -124,3 +136,56 @@ def test_iteration_ends_after_the_last_image():
     assert len(list(Scenes("val", length=2))) == 2
     with pytest.raises(IndexError, match="image 2 of 2"):
         Scenes("val", length=2)[2]
+
+
+def twins(seed, size=(64, 192)):
+    """Images and masks of a street and of a lake from the same random numbers."""
+    drawn = []
+    for lake in (False, True):
+        rng = np.random.default_rng([9, seed])
+        scene = scenes.sample_lookalike(rng, lake, size[1] / max(size))
+        drawn.append(scenes.render(scene, size))
+    return drawn
+
+
+@pytest.mark.parametrize("size", [(64, 192), (128, 128), (192, 96)])
+def test_lookalikes_differ_only_where_the_shore_is(size):
+    for seed in range(10):
+        (street, road), (lake, water) = twins(seed, size)
+        shore = np.isin(road, BUILDING) | np.isin(water, TREE)
+        near = scenes.ndimage.binary_dilation(shore, np.ones((5, 5)))  # the lens blurs
+        # The shore's foot may darken ground around it; nothing beyond may differ.
+        np.testing.assert_array_equal(street[~near], lake[~near])
+        assert shore.any()
+        columns = np.flatnonzero(shore.any(0))
+        assert columns.max() - columns.min() < 0.4 * size[1]
+
+
+def test_lookalikes_swap_road_with_water_and_car_with_boat():
+    for seed in range(10):
+        (_, road), (_, water) = twins(seed)
+        both = ~np.isin(road, BUILDING) & ~np.isin(water, TREE)
+        other = np.arange(8)
+        other[[ROAD, CAR]] = WATER, BOAT
+        np.testing.assert_array_equal(other[road[both]], water[both])
+        assert not np.isin(road, [WATER, BOAT, TREE, PERSON]).any()
+        assert not np.isin(water, [ROAD, CAR, BUILDING, PERSON]).any()
+
+
+def test_lookalikes_are_streets_and_lakes_with_labels_of_their_own():
+    dataset = data.load("scenes", "train", size=(64, 192), length=60, lookalikes=True)
+    assert dataset.labels.names[-2:] == ("water", "boat")
+    masks = torch.stack([mask for _, mask in dataset])
+    lakes = (masks == WATER).any(2).any(1)
+    assert 15 < lakes.sum() < 45
+    assert ((masks == CAR) | (masks == BOAT)).any(2).any(1).float().mean() > 0.9
+    assert "boat" not in data.load("scenes", "train").labels.names
+
+
+def test_vehicles_among_lookalikes_are_far_from_the_evidence():
+    dataset = Scenes("train", size=(64, 192), length=40, lookalikes=True)
+    for _, mask in dataset:
+        shore = torch.isin(mask, torch.tensor([BUILDING, TREE])).any(0).nonzero()
+        vehicle = torch.isin(mask, torch.tensor([CAR, BOAT])).any(0).nonzero()
+        if len(vehicle):
+            assert (vehicle - shore.T).abs().min() > 40
