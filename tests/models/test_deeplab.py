@@ -89,6 +89,21 @@ def test_v2_needs_a_rate():
         DeepLabV2(5, backbone="resnet10", rates=())
 
 
+def test_v2_on_vgg16_is_the_papers_aspp_l():
+    assert count("deeplabv2", backbone="vgg16") == 37_877_652
+    model = models.create("deeplabv2", 3, backbone="vgg16").eval()
+    with torch.no_grad():
+        assert model.score_map(torch.rand(1, 3, 64, 97)).shape == (1, 3, 8, 13)
+        assert model(torch.rand(1, 3, 64, 97)).shape == (1, 3, 64, 97)
+
+
+def test_v2_on_vgg16_takes_its_imagenet_convolutions(monkeypatch):
+    vgg16 = torchvision.models.vgg16()
+    monkeypatch.setattr("seglab.models.deeplab_v2.imagenet", lambda name: vgg16)
+    model = models.create("deeplabv2", backbone="vgg16", pretrained=True)
+    assert torch.equal(model.backbone.blocks[0][0].weight, vgg16.features[0].weight)
+
+
 def test_v3_gives_torchvisions_logits_with_its_weights():
     torch.manual_seed(0)
     build = torchvision.models.segmentation.deeplabv3_resnet50
