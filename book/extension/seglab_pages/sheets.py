@@ -117,6 +117,8 @@ def seeds(fact: dict[str, Any]) -> list[tuple[int, float]]:
         If a run has no score of the name that the sheet gives.
     """
     name = fact.get("record", fact["title"])
+    if name is None:
+        return []
     found = []
     for record_name in records.names():
         if record_name.startswith(f"{fact['chapter']}_seed"):
