@@ -166,6 +166,12 @@ def test_a_chapter_with_one_network_may_record_its_scores_without_a_name(recorde
     assert sheets.seeds({"title": "U-Net", "chapter": "07_unet"}) == [(0, 0.6)]
 
 
+def test_a_network_that_no_chapter_trains_has_no_result(recorded):
+    recorded({"13_setr_seed0": {"seed": 0, "scores": {"SETR-PUP": {"mean_iou": 0.5}}}})
+    fact = {"title": "SETR-MLA", "chapter": "13_setr", "record": None}
+    assert sheets.seeds(fact) == []
+
+
 def test_a_recorded_run_without_the_score_of_a_sheet_is_an_error(recorded):
     recorded({"04_fcn_seed0": {"seed": 0, "scores": {"FCN-8": {"mean_iou": 0.1}}}})
     with pytest.raises(ValueError, match="expects a score 'FCN-8s' in 04_fcn_seed0"):
