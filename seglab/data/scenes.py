@@ -433,6 +433,8 @@ class Scenes(Dataset):
     ignore.
     """
 
+    labels = SCENES
+
     def __init__(
         self,
         split: str,
@@ -457,7 +459,8 @@ class Scenes(Dataset):
             raise ValueError(f"void is {void}; expected a width from 0 pixels")
         self.split, self.seed, self.void = split, seed, void
         self.lookalikes = lookalikes
-        self.labels = LOOKALIKES if lookalikes else SCENES
+        if lookalikes:
+            self.labels = LOOKALIKES
 
     def __len__(self) -> int:
         return self.length
