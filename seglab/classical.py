@@ -429,7 +429,7 @@ def background_subtraction(
     threshold: float | None = None,
     deviations: float = 3.0,
     rate: float = 0.05,
-    selective: bool = False,
+    selective: bool = True,
 ) -> np.ndarray:
     """Mark what differs from what was there before, frame after frame.
 
@@ -449,8 +449,9 @@ def background_subtraction(
     rate : float
         How fast the model forgets, above 0 and up to 1.
     selective : bool
-        Learn only from pixels that do not differ. Slow things do not become background then, but
-        neither does what was wrongly marked once.
+        Whether "average" and "gaussian" learn only from pixels that do not differ. If they learn
+        from all, a thing that passes blurs the mean and widens the variance; if not, what was in
+        the first frame leaves a ghost that stays.
 
     Returns
     -------
@@ -472,7 +473,8 @@ def background_subtraction(
     _not_negative("threshold", threshold or 0)
     _not_negative("deviations", deviations)
 
-    rate = 1.0 if method == "difference" else rate
+    if method == "difference":
+        rate, selective = 1.0, False
     noise = _noise_variance(film)
     mean, variance = film[0].copy(), np.full_like(film[0], noise)
     marked = np.zeros(film.shape[:3], bool)
