@@ -1,8 +1,9 @@
 """seglab: the small package behind *Semantic Segmentation, Step by Step*.
 
-The rooms, from the ground up: ``runtime`` and ``labels``; ``data``, ``models``, ``losses`` and
-``metrics``; ``training``, ``inference`` and ``receptive_field``; ``plots``, ``diagrams``,
-``interactive`` and ``checks``; the command ``seglab``. A room imports only from the floors below.
+The rooms, from the ground up: ``runtime`` and ``labels``; ``data``, ``models``, ``losses``,
+``metrics`` and ``classical``; ``training``, ``inference`` and ``receptive_field``; ``plots``,
+``diagrams``, ``interactive`` and ``checks``; the command ``seglab``. A room imports only from the
+floors below.
 """
 
 from importlib import import_module
@@ -13,6 +14,7 @@ __version__ = "0.1.0"
 
 _ROOMS = (
     "checks",
+    "classical",
     "data",
     "diagrams",
     "inference",

@@ -7,7 +7,7 @@ any color, buildings may be as gray as the road, the sky may be as gray as both.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -72,6 +72,8 @@ class Thing:
         RGB, 0 to 1.
     offset : tuple of int
         Where its texture starts.
+    speed : float
+        Meters a second to the right; only a `sequence` moves things.
     """
 
     label: int
@@ -81,6 +83,7 @@ class Thing:
     height: float
     color: np.ndarray
     offset: tuple[int, int]
+    speed: float = 0.0
 
 
 @dataclass
@@ -259,20 +262,30 @@ def render(scene: Scene, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]
     mask : numpy.ndarray
         uint8, (H, W), class ids of ``seglab.labels.SCENES``; of ``LOOKALIKES`` for a lake.
     """
+    image, mask, _ = _render(scene, size)
+    return image, mask
+
+
+def _render(scene: Scene, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw image and mask, and say whose each pixel is: its place in `scene.things`, or -1."""
     height, width = size
     rng = np.random.default_rng(scene.seed)
     image = np.empty((height, width, 3), np.float32)
     mask = np.empty((height, width), np.uint8)
+    owner = np.full((height, width), -1, np.int16)
     horizon = scene.horizon * height
     _draw_sky(scene, image, mask, horizon, rng)
     _draw_ground(scene, image, mask, horizon, rng)
     scale = scene.focal * max(size)
-    for thing in sorted(scene.things, key=lambda thing: -thing.z):
-        _draw_thing(scene, thing, image, mask, horizon, scale)
+    for place, thing in sorted(enumerate(scene.things), key=lambda pair: -pair[1].z):
+        drawn = _draw_thing(scene, thing, image, mask, horizon, scale)
+        if drawn is not None:
+            rows, columns, shape = drawn
+            np.copyto(owner[rows, columns], np.int16(place), where=shape)
     if scene.lake:
         mask[mask == ROAD], mask[mask == CAR] = WATER, BOAT
     _expose(scene, image, rng)
-    return (image * 255 + 0.5).astype(np.uint8), mask
+    return (image * 255 + 0.5).astype(np.uint8), mask, owner
 
 
 def _draw_sky(scene, image, mask, horizon, rng):
@@ -307,7 +320,7 @@ def _draw_ground(scene, image, mask, horizon, rng):
 
 
 def _draw_thing(scene, thing, image, mask, horizon, scale):
-    """Project one thing, cut out its shape, color and shade it."""
+    """Project one thing, cut out its shape, color and shade it; return where, if in view."""
     height, width, _ = image.shape
     meter = scale / thing.z  # pixels
     foot = horizon + scene.camera_height * meter
@@ -319,7 +332,7 @@ def _draw_thing(scene, thing, image, mask, horizon, scale):
         min(width, max(round(left + thing.width * meter), round(left) + 1)),
     )
     if rows.start >= rows.stop or columns.start >= columns.stop:
-        return
+        return None
     # v runs down from 0 at the top to 1 at the foot, u to the right from -1 to 1.
     v = ((np.arange(rows.start, rows.stop) + 0.5 - top) / (foot - top)).astype(np.float32)
     u = (np.arange(columns.start, columns.stop) + 0.5 - center) / (thing.width * meter / 2)
@@ -332,6 +345,7 @@ def _draw_thing(scene, thing, image, mask, horizon, scale):
     painted = color * (1 + near * shade[..., None])
     np.copyto(image[rows, columns], painted, where=shape[..., None])
     np.copyto(mask[rows, columns], np.uint8(thing.label), where=shape)
+    return rows, columns, shape
 
 
 def _draw_shadow(image, mask, foot, columns):
@@ -400,6 +414,144 @@ def _expose(scene, image, rng):
     start = rng.integers(_noise().size // 2)
     image += scene.noise * np.resize(_noise()[start : start + image.size], image.shape)
     np.clip(image, 0, 1, out=image)
+
+
+@dataclass(frozen=True)
+class MovingScene:
+    """A short film, and what is true of it.
+
+    Attributes
+    ----------
+    frames : numpy.ndarray
+        uint8, (T, H, W, 3).
+    masks : numpy.ndarray
+        uint8, (T, H, W), class ids of ``seglab.labels.SCENES``.
+    moving : numpy.ndarray
+        bool, (T, H, W): the pixel shows something that moves through the world. A parked car does
+        not, whatever the camera does, and neither does a shadow.
+    flow : numpy.ndarray
+        float32, (T-1, H, W, 2): by how many rows and columns what the pixel shows is displaced in
+        the next frame, where it may be hidden or out of view.
+    camera : numpy.ndarray
+        int64, (T, 2): rows and columns by which the view has moved since the first frame.
+    """
+
+    frames: np.ndarray
+    masks: np.ndarray
+    moving: np.ndarray
+    flow: np.ndarray
+    camera: np.ndarray
+
+
+def sequence(
+    seed: int = 0,
+    *,
+    frames: int = 32,
+    size: int | tuple[int, int] = 96,
+    cars: int = 2,
+    people: int = 3,
+    pan: int = 0,
+    shake: int = 0,
+    light: float = 0.0,
+    rate: float = 12.0,
+) -> MovingScene:
+    """Film a street that cars and people cross; parked cars stay where they are.
+
+    Parameters
+    ----------
+    seed : int
+        Another seed is another street.
+    frames : int
+        Number of frames, T.
+    size : int or (int, int)
+        Side, or height and width, in pixels.
+    cars, people : int
+        How many of each cross the view. They may hide each other.
+    pan : int
+        Pixels to the right by which the camera's view moves from frame to frame.
+    shake : int
+        Largest distance in pixels, up, down and to the sides, by which the camera trembles.
+    light : float
+        Share by which the light swells and fades in the course of the film, 0.1 for 10 %.
+    rate : float
+        Frames a second.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+    """
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or min(sides) < 8:
+        raise ValueError(f"size is {size!r}; expected a side or (height, width) from 8 pixels")
+    if frames < 1:
+        raise ValueError(f"frames is {frames}; expected at least 1")
+    for name, value in {"cars": cars, "people": people, "shake": shake, "light": light}.items():
+        if not value >= 0:
+            raise ValueError(f"{name} is {value}; expected a number from 0")
+    if not rate > 0:
+        raise ValueError(f"rate is {rate}; expected a positive number of frames a second")
+    rng = np.random.default_rng([seed, len(SPLITS)])  # a street of no split
+    scene = sample(rng)
+    scene.things = [thing for thing in scene.things if thing.label != PERSON]
+    for label in [CAR] * cars + [PERSON] * people:
+        scene.things.append(_crossing(rng, label, scene, frames / rate))
+    camera = np.arange(frames)[:, None] * np.array([0, pan])
+    camera[1:] += rng.integers(-shake, shake + 1, (frames - 1, 2))
+    wide, canvas, corners = _widen(scene, sides, camera)
+
+    images, masks, owners = [], [], []
+    for t, (row, column) in enumerate(corners):
+        things = [replace(thing, x=thing.x + thing.speed * t / rate) for thing in wide.things]
+        drawn = _render(replace(wide, things=things), canvas)
+        view = slice(row, row + sides[0]), slice(column, column + sides[1])
+        image, mask, owner = (part[view] for part in drawn)
+        swell = 1 + light * np.sin(2 * np.pi * t / frames)
+        grain = 255 * scene.noise * rng.standard_normal(image.shape)
+        images.append(np.clip(swell * image + grain + 0.5, 0, 255).astype(np.uint8))
+        masks.append(mask)
+        owners.append(owner)
+
+    scale = scene.focal * max(sides)
+    speeds = [thing.speed / rate * scale / thing.z for thing in scene.things]  # columns a frame
+    across = np.array([*speeds, 0.0], np.float32)[np.stack(owners)]  # owner -1: the last one
+    flow = np.stack([np.zeros_like(across), across], axis=-1)[:-1]
+    flow -= np.diff(camera, axis=0)[:, None, None]
+    return MovingScene(np.stack(images), np.stack(masks), across != 0, flow, camera)
+
+
+def _crossing(rng, label, scene, seconds):
+    """Draw a car or a person that crosses the view and is well inside at some moment."""
+    if label == CAR:
+        z, speed = rng.uniform(7, 16), rng.uniform(3, 7)
+        width, height = rng.uniform(3.2, 4.3), rng.uniform(1.35, 1.9)
+        color = _color(rng, 0.1, 0.8, 0.35)
+    else:
+        z, speed = rng.uniform(5, 13), rng.uniform(0.9, 1.8)
+        height = rng.uniform(1.5, 1.95)
+        width, color = 0.3 * height, _color(rng, 0.1, 0.8, 0.3)
+    speed *= rng.choice([-1, 1])
+    share = rng.uniform(0.2, 0.8)  # of the view's width, and of the film
+    x = (share - scene.vanishing) * z / scene.focal - speed * rng.uniform(0.2, 0.8) * seconds
+    return Thing(label, x, z, width, height, color, _offset(rng), float(speed))
+
+
+def _widen(scene, size, camera):
+    """Return the scene on a canvas that holds all that the camera will see, without noise.
+
+    Besides, the size of the canvas and the upper left corner of every frame in it.
+    """
+    corners = camera - camera.min(axis=0)
+    canvas = tuple(int(side) for side in size + corners.max(axis=0))
+    row, column = corners[0]
+    wide = replace(
+        scene,
+        noise=0.0,
+        focal=scene.focal * max(size) / max(canvas),
+        horizon=(scene.horizon * size[0] + row) / canvas[0],
+        vanishing=(scene.vanishing * size[1] + column) / canvas[1],
+    )
+    return wide, canvas, corners
 
 
 def void_band(mask: np.ndarray, width: int, ignore_index: int = 255) -> np.ndarray:

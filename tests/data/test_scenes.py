@@ -1,5 +1,7 @@
 """Procedural street scenes."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -189,3 +191,111 @@ def test_vehicles_among_lookalikes_are_far_from_the_evidence():
         vehicle = torch.isin(mask, torch.tensor([CAR, BOAT])).any(0).nonzero()
         if len(vehicle):
             assert (vehicle - shore.T).abs().min() > 40
+
+
+def test_default_scenes_have_not_changed():
+    """Recorded results depend on every pixel of them."""
+    digest = hashlib.sha256()
+    for split in ("train", "val", "test"):
+        for part in Scenes(split, length=4).render(3):
+            digest.update(part.tobytes())
+    assert digest.hexdigest()[:16] == "3a7477ff76ce1ae5"
+
+
+def test_a_film_has_the_shapes_of_its_truth():
+    film = scenes.sequence(0, frames=5, size=(40, 56))
+    assert film.frames.shape == (5, 40, 56, 3)
+    assert film.frames.dtype == np.uint8
+    assert film.masks.shape == film.moving.shape == (5, 40, 56)
+    assert film.flow.shape == (4, 40, 56, 2)
+    assert film.camera.shape == (5, 2)
+    assert scenes.sequence(0, frames=1, size=16).flow.shape == (0, 16, 16, 2)
+
+
+def test_the_same_seed_gives_the_same_film():
+    one, again, other = (scenes.sequence(seed, frames=3) for seed in (4, 4, 5))
+    np.testing.assert_array_equal(one.frames, again.frames)
+    np.testing.assert_array_equal(one.flow, again.flow)
+    assert (one.frames != other.frames).any()
+
+
+def test_in_every_film_something_moves_and_what_moves_is_a_car_or_a_person():
+    for seed in range(8):
+        film = scenes.sequence(seed, frames=24)
+        assert 0.005 < film.moving.mean() < 0.35
+        assert set(np.unique(film.masks[film.moving])) <= {CAR, PERSON}
+
+
+def test_cars_that_are_parked_do_not_move():
+    film = scenes.sequence(0, frames=6, cars=0, people=0, pan=1)
+    assert (film.masks == CAR).any()
+    assert not (film.masks == PERSON).any()
+    assert not film.moving.any()
+
+
+def test_without_motion_frames_differ_by_noise_alone():
+    film = scenes.sequence(1, frames=4, cars=0, people=0)
+    change = np.diff(film.frames.astype(float), axis=0)
+    assert 1 < change.std() < 20
+    assert abs(np.corrcoef(change[0].ravel(), change[2].ravel())[0, 1]) < 0.02
+    assert (film.masks == film.masks[0]).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"pan": 2}, {"pan": -1, "shake": 2}])
+def test_masks_move_with_the_flow(options):
+    """What a pixel shows is found where the flow says, but where it is hidden or rounded."""
+    film = scenes.sequence(2, frames=6, size=128, **options)
+    rows, columns = np.indices((128, 128))
+    for t in range(5):
+        there = np.rint(np.stack([rows, columns], -1) + film.flow[t]).astype(int)
+        inside = ((there >= 0) & (there < 128)).all(axis=-1)
+        down, right = there[inside].T
+        for truth in (film.masks, film.moving):
+            agree = truth[t + 1][down, right] == truth[t][inside]
+            assert agree.mean() > 0.975
+    interior = scenes.ndimage.binary_erosion(film.moving[0], iterations=2)
+    assert (film.flow[0][interior] != -np.diff(film.camera, axis=0)[0]).any(axis=-1).all()
+
+
+def test_still_things_move_against_the_camera_by_whole_pixels():
+    film = scenes.sequence(3, frames=6, size=64, cars=0, people=0, pan=1, shake=3)
+    clean = scenes.ndimage.uniform_filter(film.frames.astype(float), (0, 3, 3, 0))
+    for t, (down, right) in enumerate(np.diff(film.camera, axis=0)):
+        assert (film.flow[t] == (-down, -right)).all()
+        moved = scenes.ndimage.shift(clean[t], (-down, -right, 0), order=0, cval=np.nan)
+        assert np.nanmedian(np.abs(moved - clean[t + 1])) < 6
+        np.testing.assert_array_equal(
+            film.masks[t, 12:-12, 12:-12],
+            film.masks[t + 1, 12 - down : 52 - down, 12 - right : 52 - right],
+        )
+
+
+def test_the_first_frame_shows_the_same_place_wherever_the_camera_goes():
+    still, moved = (scenes.sequence(5, frames=4, cars=0, people=0, **k) for k in ({}, {"pan": 3}))
+    np.testing.assert_array_equal(still.masks[0], moved.masks[0])
+
+
+def test_light_swells_and_fades():
+    options = {"frames": 8, "cars": 0, "people": 0}
+    steady, swelling = (scenes.sequence(1, light=light, **options) for light in (0.0, 0.2))
+    ratio = swelling.frames.mean((1, 2, 3)) / steady.frames.mean((1, 2, 3))
+    assert ratio[0] == pytest.approx(1)
+    assert 1.1 < ratio[2] < 1.21  # a quarter of the film; bright pixels saturate
+    assert ratio[6] == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"frames": 0}, "frames is 0; expected at least 1"),
+        ({"size": 4}, "size is 4; expected a side"),
+        ({"cars": -1}, "cars is -1"),
+        ({"people": -2}, "people is -2"),
+        ({"shake": -1}, "shake is -1"),
+        ({"light": float("nan")}, "light is nan"),
+        ({"rate": 0}, "rate is 0"),
+    ],
+)
+def test_bad_films_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        scenes.sequence(**arguments)
