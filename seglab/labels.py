@@ -121,3 +121,8 @@ CELLS = Labels(
     names=("cell", "membrane"),
     colors=((225, 215, 190), (170, 60, 40)),
 )
+
+LESIONS = Labels(
+    names=("tissue", "lesion"),
+    colors=((225, 215, 190), (170, 60, 40)),
+)

@@ -203,7 +203,7 @@ def test_unknown_names_list_the_known_ones(own_folder):
     line = failed(2, *TRAIN, "--data", own_folder, "--loss", "hinge")
     assert "'hinge' is not known; there are cross_entropy" in line
     line = failed(2, *TRAIN, "--data", "cityscape")
-    assert "neither a data set (scenes, cells, camvid" in line
+    assert "neither a data set (scenes, cells, lesions, camvid" in line
 
 
 def test_public_data_without_root_says_where_to_get_it(tmp_path):

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from seglab.data.cells import Cells
 from seglab.data.folder import Folder
+from seglab.data.lesions import Lesions
 from seglab.data.public import ISBI2012, CamVid
 from seglab.data.scenes import Scenes
 
@@ -19,6 +20,7 @@ __all__ = ["DATASETS", "Folder", "load", "names"]
 DATASETS: dict[str, type[Dataset]] = {
     "scenes": Scenes,
     "cells": Cells,
+    "lesions": Lesions,
     "camvid": CamVid,
     "isbi2012": ISBI2012,
 }

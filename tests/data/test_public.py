@@ -158,7 +158,7 @@ def test_other_values_and_sizes_of_isbi_masks_are_named(small_isbi):
 
 
 def test_names_lists_what_load_opens():
-    assert data.names() == ["scenes", "cells", "camvid", "isbi2012"]
+    assert data.names() == ["scenes", "cells", "lesions", "camvid", "isbi2012"]
     image, mask = data.load("scenes", "val", size=(24, 32), length=2)[0]
     assert image.shape == (3, 24, 32)
     assert mask.shape == (24, 32)
@@ -183,7 +183,7 @@ def test_unknown_options_name_the_known_ones(name):
         data.load(name, "train", sise=3)
 
 
-@pytest.mark.parametrize("name", ["scenes", "cells"])
+@pytest.mark.parametrize("name", ["scenes", "cells", "lesions"])
 def test_procedural_data_has_no_root(name, tmp_path):
     with pytest.raises(TypeError, match=f"'{name}' has no option 'root'; it has size, length"):
         data.load(name, "train", root=tmp_path)
