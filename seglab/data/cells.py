@@ -6,37 +6,15 @@ dark as membranes that are none: mitochondria, vesicles, smears of stain. One pi
 of the ISBI 2012 sections, about 4 nanometers: a larger image shows more cells, not larger ones.
 """
 
-from functools import cache
-
 import numpy as np
-import torch
 from scipy import ndimage, spatial
-from torch import Tensor
-from torch.utils.data import Dataset
 
-from seglab.data.transforms import Size, height_and_width
+from seglab.data.procedural import Procedural, smooth_noise
 from seglab.labels import CELLS
 
-SPLITS = {"train": 256, "val": 64, "test": 64}  # split -> default number of images
-
-FIELD = 512  # side of a noise field, pixels
 FRAME = 8  # pixels drawn beyond the image, so that its edge is like its middle
 SMALL, LARGE = 36.0, 84.0  # distance between neighboring small and large cells, pixels
 HALF_WIDTH = 2.4  # of a membrane's label, pixels; it varies
-
-
-@cache
-def _field(sigma: float) -> np.ndarray:
-    """Smooth noise that wraps around, float32 (512, 512), mean 0, standard deviation 1."""
-    noise = np.random.default_rng(0).standard_normal((FIELD, FIELD))
-    smooth = ndimage.gaussian_filter(noise, sigma, mode="wrap")
-    return ((smooth - smooth.mean()) / smooth.std()).astype(np.float32)
-
-
-def _noise(rng: np.random.Generator, size: tuple[int, int], sigma: float) -> np.ndarray:
-    """Cut (H, W) out of a noise field, at a random place."""
-    rows, columns = (rng.integers(FIELD) + np.arange(side) for side in size)
-    return _field(sigma)[rows[:, None] % FIELD, columns % FIELD]
 
 
 def tissue(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
@@ -53,7 +31,7 @@ def tissue(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """
     turn, squeeze = rng.uniform(0, np.pi), rng.uniform(0, 0.45)
     y, x = np.indices(size, dtype=np.float32)
-    y, x = y + 4 * _noise(rng, size, 9.0), x + 4 * _noise(rng, size, 9.0)
+    y, x = y + 4 * smooth_noise(rng, size, 9.0), x + 4 * smooth_noise(rng, size, 9.0)
     along = squeeze * (np.sin(turn) * y + np.cos(turn) * x)
     y, x = y - along * np.sin(turn), x - along * np.cos(turn)
     low, high = np.array([y.min(), x.min()]), np.array([y.max(), x.max()])
@@ -86,17 +64,17 @@ def render(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray,
     border[:, :-1] |= cell[:, :-1] != cell[:, 1:]
     distance = ndimage.distance_transform_edt(~border).astype(np.float32)
     distance = ndimage.gaussian_filter(distance, 1.5)  # rounds the corners
-    oblique = np.maximum(_noise(rng, framed, 12.0) - 1.2, 0)  # cut along the membrane: wide
-    width = HALF_WIDTH + 0.4 * _noise(rng, framed, 6.0) + 2.0 * oblique
+    oblique = np.maximum(smooth_noise(rng, framed, 12.0) - 1.2, 0)  # cut along the membrane: wide
+    width = HALF_WIDTH + 0.4 * smooth_noise(rng, framed, 6.0) + 2.0 * oblique
     mask = distance <= np.maximum(width, 1.5)
 
-    gray = 0.6 + 0.03 * _noise(rng, framed, 24.0) + rng.normal(0, 0.025, cell.max() + 1)[cell]
-    contrast = np.clip(1 + 0.45 * _noise(rng, framed, 9.0), 0.2, 1.5)
+    gray = 0.6 + 0.03 * smooth_noise(rng, framed, 24.0) + rng.normal(0, 0.025, cell.max() + 1)[cell]
+    contrast = np.clip(1 + 0.45 * smooth_noise(rng, framed, 9.0), 0.2, 1.5)
     gray -= 0.35 * contrast * np.exp(-0.5 * (distance / (0.7 * width)) ** 2)
-    gray -= 0.05 * np.maximum(_noise(rng, framed, 12.0) - 1, 0) * (1 + contrast)  # stain
+    gray -= 0.05 * np.maximum(smooth_noise(rng, framed, 12.0) - 1, 0) * (1 + contrast)  # stain
     _draw_vesicles(rng, gray, distance)
     _draw_mitochondria(rng, gray, distance)
-    gray += 0.06 * _noise(rng, framed, 0.5) + 0.03 * _noise(rng, framed, 2.0)
+    gray += 0.06 * smooth_noise(rng, framed, 0.5) + 0.03 * smooth_noise(rng, framed, 2.0)
     gray = (gray - 0.5) * rng.uniform(0.85, 1.15) + rng.uniform(0.4, 0.55)
     inside = slice(FRAME, -FRAME), slice(FRAME, -FRAME)
     image = (gray[inside].clip(0, 1) * 255 + 0.5).astype(np.uint8)
@@ -138,7 +116,7 @@ def _draw_mitochondria(rng: np.random.Generator, gray: np.ndarray, distance: np.
         distance[rows, columns] = 0  # no other one here
 
 
-class Cells(Dataset):
+class Cells(Procedural):
     """Sections through tissue drawn by seed, gray: cells, and the membranes between them.
 
     The same arguments always give the same images; they resemble the ISBI 2012 sections.
@@ -160,33 +138,6 @@ class Cells(Dataset):
 
     labels = CELLS
 
-    def __init__(
-        self,
-        split: str,
-        *,
-        size: Size | None = None,
-        length: int | None = None,
-        seed: int = 0,
-    ):
-        if split not in SPLITS:
-            raise ValueError(f"no split is called {split!r}; there are {', '.join(SPLITS)}")
-        self.size = height_and_width(96 if size is None else size)
-        self.length = SPLITS[split] if length is None else length
-        if self.length < 1:
-            raise ValueError(f"length is {length}; expected at least 1 image")
-        self.split, self.seed = split, seed
-
-    def __len__(self) -> int:
-        return self.length
-
     def render(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return image and mask, both uint8 (H, W)."""
-        if not -self.length <= index < self.length:
-            raise IndexError(f"image {index} of {self.length}")
-        split = list(SPLITS).index(self.split)
-        return render(np.random.default_rng([self.seed, split, index % self.length]), self.size)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image, mask = self.render(index)
-        gray = torch.from_numpy(image).float() / 255
-        return gray.expand(3, -1, -1).contiguous(), torch.from_numpy(mask).long()
+        return render(self.generator(index), self.size)

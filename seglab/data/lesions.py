@@ -6,37 +6,20 @@ things make them hard: they cover one pixel in a hundred or less, and cysts, whi
 but have a sharp rim and an even inside, are not lesions.
 """
 
-from functools import cache
-
 import numpy as np
-import torch
-from scipy import ndimage
-from torch import Tensor
-from torch.utils.data import Dataset
 
-from seglab.data.transforms import Size, height_and_width
+from seglab.data.procedural import Procedural, smooth_noise
+from seglab.data.transforms import Size
 from seglab.labels import LESIONS
 
-SPLITS = {"train": 256, "val": 64, "test": 64}  # split -> default number of images
-
-FIELD = 512  # side of a noise field, pixels
 SHARE = 0.01, 0.001, 0.1  # of the pixels: default, least and largest
 SMALLEST = 2.0  # radius of a lesion, pixels
 SPREAD = 0.35  # of the share of an image around the data set's, standard deviation of its log
 
 
-@cache
-def _field(sigma: float) -> np.ndarray:
-    """Smooth noise that wraps around, float32 (512, 512), mean 0, standard deviation 1."""
-    noise = np.random.default_rng(1).standard_normal((FIELD, FIELD))
-    smooth = ndimage.gaussian_filter(noise, sigma, mode="wrap")
-    return ((smooth - smooth.mean()) / smooth.std()).astype(np.float32)
-
-
 def _noise(rng: np.random.Generator, size: tuple[int, int], sigma: float) -> np.ndarray:
-    """Cut (H, W) out of a noise field, at a random place."""
-    rows, columns = (rng.integers(FIELD) + np.arange(side) for side in size)
-    return _field(sigma)[rows[:, None] % FIELD, columns % FIELD]
+    """Smooth noise (H, W), of other fields than the cells'."""
+    return smooth_noise(rng, size, sigma, field_seed=1)
 
 
 def _blob(
@@ -102,7 +85,7 @@ def render(
     return (gray.clip(0, 1) * 255 + 0.5).astype(np.uint8), mask.astype(np.uint8)
 
 
-class Lesions(Dataset):
+class Lesions(Procedural):
     """Slices of tissue drawn by seed, gray: lesions that cover about one pixel in a hundred.
 
     The same arguments always give the same images.
@@ -135,31 +118,14 @@ class Lesions(Dataset):
         share: float = SHARE[0],
         seed: int = 0,
     ):
-        if split not in SPLITS:
-            raise ValueError(f"no split is called {split!r}; there are {', '.join(SPLITS)}")
-        self.size = height_and_width(96 if size is None else size)
-        self.length = SPLITS[split] if length is None else length
-        if self.length < 1:
-            raise ValueError(f"length is {length}; expected at least 1 image")
+        super().__init__(split, size=size, length=length, seed=seed)
         if not SHARE[1] <= share <= SHARE[2]:
             raise ValueError(
                 f"share is {share}; expected the share of lesions among the pixels, "
                 f"{SHARE[1]} to {SHARE[2]}"
             )
-        self.split, self.share, self.seed = split, share, seed
-
-    def __len__(self) -> int:
-        return self.length
+        self.share = share
 
     def render(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return image and mask, both uint8 (H, W)."""
-        if not -self.length <= index < self.length:
-            raise IndexError(f"image {index} of {self.length}")
-        split = list(SPLITS).index(self.split)
-        rng = np.random.default_rng([self.seed, split, index % self.length])
-        return render(rng, self.size, self.share)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image, mask = self.render(index)
-        gray = torch.from_numpy(image).float() / 255
-        return gray.expand(3, -1, -1).contiguous(), torch.from_numpy(mask).long()
+        return render(self.generator(index), self.size, self.share)

@@ -12,15 +12,12 @@ from functools import cache
 
 import numpy as np
 import skimage
-import torch
 from scipy import ndimage
-from torch import Tensor
-from torch.utils.data import Dataset
 
+from seglab.data.procedural import SPLITS, Procedural
 from seglab.labels import LOOKALIKES, SCENES
 
 SKY, BUILDING, ROAD, TREE, CAR, PERSON, WATER, BOAT = range(8)  # the last two: lookalikes
-SPLITS = {"train": 256, "val": 64, "test": 64}  # split -> default number of images
 
 TEXTURE_SIDE = 512  # pixels
 
@@ -481,9 +478,7 @@ def sequence(
     ValueError
         If a number is out of its range.
     """
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    if len(sides) != 2 or min(sides) < 8:
-        raise ValueError(f"size is {size!r}; expected a side or (height, width) from 8 pixels")
+    sides = _sides(size)
     if frames < 1:
         raise ValueError(f"frames is {frames}; expected at least 1")
     for name, value in {"cars": cars, "people": people, "shake": shake, "light": light}.items():
@@ -518,6 +513,14 @@ def sequence(
     flow = np.stack([np.zeros_like(across), across], axis=-1)[:-1]
     flow -= np.diff(camera, axis=0)[:, None, None]
     return MovingScene(np.stack(images), np.stack(masks), across != 0, flow, camera)
+
+
+def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return height and width, of which a street needs at least 8 pixels."""
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or min(sides) < 8:
+        raise ValueError(f"size is {size!r}; expected a side or (height, width) from 8 pixels")
+    return sides
 
 
 def _crossing(rng, label, scene, seconds):
@@ -561,7 +564,7 @@ def void_band(mask: np.ndarray, width: int, ignore_index: int = 255) -> np.ndarr
     return np.where(border, np.uint8(ignore_index), mask)
 
 
-class Scenes(Dataset):
+class Scenes(Procedural):
     """Street scenes drawn by seed: the same arguments always give the same images.
 
     Parameters
@@ -597,32 +600,17 @@ class Scenes(Dataset):
         void: int = 0,
         lookalikes: bool = False,
     ):
-        if split not in SPLITS:
-            raise ValueError(f"no split is called {split!r}; there are {', '.join(SPLITS)}")
-        size = 96 if size is None else size
-        sides = (size, size) if isinstance(size, int) else tuple(size)
-        if len(sides) != 2 or min(sides) < 8:
-            raise ValueError(f"size is {size!r}; expected a side or (height, width) from 8 pixels")
-        self.size: tuple[int, int] = sides
-        self.length = SPLITS[split] if length is None else length
-        if self.length < 1:
-            raise ValueError(f"length is {length}; expected at least 1 image")
+        sides = _sides(96 if size is None else size)
+        super().__init__(split, size=sides, length=length, seed=seed)
         if void < 0:
             raise ValueError(f"void is {void}; expected a width from 0 pixels")
-        self.split, self.seed, self.void = split, seed, void
-        self.lookalikes = lookalikes
+        self.void, self.lookalikes = void, lookalikes
         if lookalikes:
             self.labels = LOOKALIKES
 
-    def __len__(self) -> int:
-        return self.length
-
     def scene(self, index: int) -> Scene:
         """Return what image `index` is rendered from."""
-        if not -self.length <= index < self.length:
-            raise IndexError(f"image {index} of {self.length}")
-        split = list(SPLITS).index(self.split)
-        rng = np.random.default_rng([self.seed, split, index % self.length])
+        rng = self.generator(index)
         if self.lookalikes:
             return sample_lookalike(rng, rng.random() < 0.5, self.size[1] / max(self.size))
         return sample(rng)
@@ -631,8 +619,3 @@ class Scenes(Dataset):
         """Return image (H, W, 3) and mask (H, W), both uint8."""
         image, mask = render(self.scene(index), self.size)
         return image, void_band(mask, self.void) if self.void else mask
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image, mask = self.render(index)
-        pixels = torch.from_numpy(image).permute(2, 0, 1).float() / 255
-        return pixels, torch.from_numpy(mask).long()
