@@ -2,48 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import ndimage
 
-from seglab import data
 from seglab.data.lesions import Lesions
-
-
-def test_items_follow_the_contract():
-    dataset = data.load("lesions", "train", length=3)
-    image, mask = dataset[0]
-    assert len(dataset) == 3
-    assert image.shape == (3, 96, 96)
-    assert image.dtype == torch.float32
-    assert 0 <= image.min() < image.max() <= 1
-    assert torch.equal(image[0], image[1])
-    assert torch.equal(image[0], image[2])
-    assert mask.shape == (96, 96)
-    assert mask.dtype == torch.int64
-    assert set(mask.unique().tolist()) == {0, 1}
-    assert dataset.labels.names == ("tissue", "lesion")
-
-
-@given(st.integers(1, 150), st.integers(1, 150), st.integers(0, 50))
-@settings(max_examples=25, deadline=None)
-def test_any_size_can_be_drawn(height, width, index):
-    image, mask = Lesions("val", size=(height, width), length=51).render(index)
-    assert image.shape == mask.shape == (height, width)
-
-
-def test_same_seed_same_images_other_seed_or_split_others():
-    first, again = (Lesions("train", seed=4)[7] for _ in range(2))
-    assert torch.equal(first[0], again[0])
-    assert torch.equal(first[1], again[1])
-    assert not torch.equal(first[0], Lesions("train", seed=5)[7][0])
-    assert not torch.equal(first[0], Lesions("val", seed=4)[7][0])
-
-
-def test_an_image_does_not_depend_on_how_many_there_are():
-    few, many = Lesions("train", length=8), Lesions("train", length=80)
-    assert torch.equal(few[7][0], many[7][0])
 
 
 @pytest.mark.parametrize("share", [0.005, 0.01, 0.03])

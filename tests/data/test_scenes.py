@@ -45,19 +45,6 @@ def test_any_size_can_be_drawn(height, width, index):
     assert mask.shape == (height, width)
 
 
-def test_same_seed_same_images_other_seed_or_split_others():
-    first, again = (Scenes("train", seed=4)[7] for _ in range(2))
-    assert torch.equal(first[0], again[0])
-    assert torch.equal(first[1], again[1])
-    assert not torch.equal(first[0], Scenes("train", seed=5)[7][0])
-    assert not torch.equal(first[0], Scenes("val", seed=4)[7][0])
-
-
-def test_an_image_does_not_depend_on_how_many_there_are():
-    few, many = Scenes("train", length=8), Scenes("train", length=80)
-    assert torch.equal(few[7][0], many[7][0])
-
-
 def test_every_class_appears_and_the_rare_ones_stay_rare():
     masks = torch.stack([mask for _, mask in Scenes("train", length=64)])
     share = torch.bincount(masks.flatten(), minlength=6) / masks.numel()
