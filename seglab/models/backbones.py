@@ -282,8 +282,18 @@ class SelfAttention(nn.Module):
         n, length, width = tokens.shape
         qkv = self.qkv(tokens).view(n, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (N, heads, L, C/heads) each
-        seen = F.scaled_dot_product_attention(query, key, value)
+        seen = _attention(query, key, value)
         return self.project(seen.transpose(1, 2).reshape(n, length, width))
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Average the values, weighted by how well their keys fit the query; all (N, h, L, C/h)."""
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(query, key, value)
+    # The gradient in bfloat16 takes a CPU up to four times as long as in float32 (torch 2.14).
+    with torch.autocast("cpu", enabled=False):
+        seen = F.scaled_dot_product_attention(query.float(), key.float(), value.float())
+    return seen.to(query.dtype)
 
 
 class TransformerBlock(nn.Module):

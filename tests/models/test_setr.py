@@ -1,5 +1,7 @@
 """SETR and the vision transformer under it."""
 
+import copy
+
 import pytest
 import torch
 import torchvision
@@ -36,6 +38,27 @@ def test_attention_is_torchs_multi_head_attention():
     tokens = torch.randn(2, 9, 32)
     expected, _ = theirs(tokens, tokens, tokens)
     torch.testing.assert_close(ours(tokens), expected)
+
+
+@pytest.mark.parametrize("autocast", [True, False])
+def test_attention_in_bfloat16_is_that_in_float32_up_to_rounding(autocast):
+    torch.manual_seed(0)
+    attention, tokens = SelfAttention(32, 4), torch.randn(2, 9, 32)
+    gradients, outputs = [], []
+    for dtype in (torch.float32, torch.bfloat16):
+        layer = copy.deepcopy(attention)
+        given = tokens.clone().requires_grad_()
+        if autocast:
+            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                output = layer(given)
+        else:
+            output = layer.to(dtype)(given.to(dtype))
+        assert output.dtype == dtype
+        output.float().square().sum().backward()
+        gradients.append(given.grad)
+        outputs.append(output.float())
+    torch.testing.assert_close(*outputs, atol=1e-2, rtol=2e-2)
+    torch.testing.assert_close(*gradients, atol=3e-2, rtol=3e-2)
 
 
 @pytest.fixture(scope="module")
