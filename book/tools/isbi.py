@@ -20,7 +20,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from seglab import data, inference, losses, models, runtime, training
-from seglab.data import loading
+from seglab.data import loading, transforms
 from seglab.metrics import ConfusionMatrix
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,12 +32,11 @@ SHOWN = 0  # the validation section in the record
 def augment(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Cut a window out of a section, turn and mirror it at random."""
     top, left = (int(torch.randint(0, n - WINDOW + 1, ())) for n in mask.shape)
-    image = image[:, top : top + WINDOW, left : left + WINDOW]
-    mask = mask[top : top + WINDOW, left : left + WINDOW]
+    image, mask = transforms.crop(image, mask, top, left, WINDOW)
     turns = int(torch.randint(0, 4, ()))
     image, mask = image.rot90(turns, (-2, -1)), mask.rot90(turns, (-2, -1))
     if torch.rand(()) < 0.5:
-        image, mask = image.flip(-1), mask.flip(-1)
+        image, mask = transforms.horizontal_flip(image, mask)
     return image, mask
 
 
@@ -74,12 +73,9 @@ def missing_smoothness(smooth: Tensor, sharp: Tensor) -> float:
 def in_eight_views(model, image: Tensor) -> Tensor:
     """Average the probabilities over the turns of an image and of its mirror image."""
     views = []
-    for mirrored in (False, True):
-        for turns in range(4):
-            view = image.flip(-1) if mirrored else image
-            p = inference.probabilities(model, view.rot90(turns, (-2, -1)))
-            p = p.rot90(-turns, (-2, -1))
-            views.append(p.flip(-1) if mirrored else p)
+    for turns in range(4):
+        p = inference.probabilities(model, image.rot90(turns, (-2, -1)), flip=True)
+        views.append(p.rot90(-turns, (-2, -1)))
     return torch.stack(views).mean(0)
 
 
