@@ -133,6 +133,14 @@ def test_steps_come_from_the_profile(path):
 
 
 @every_chapter
+def test_a_chapter_reads_its_own_records_after_it_has_written_one(path):
+    """`make record` begins with an empty record."""
+    code = "\n".join(sources(path, "code"))
+    own = re.search(rf"records\.load\(f?.{path.stem}_seed", code)
+    assert own is None or 0 <= code.find("records.note(") < own.start()
+
+
+@every_chapter
 def test_internal_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
         if re.match(r"\w+:", target):
